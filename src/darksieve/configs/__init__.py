@@ -1,0 +1,1 @@
+"""Packaged presets, one YAML file per search."""

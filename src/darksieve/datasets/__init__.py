@@ -1,0 +1,1 @@
+"""Files and generators in, Events out."""

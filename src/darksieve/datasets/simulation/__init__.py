@@ -1,0 +1,1 @@
+"""Generators and detector response: a rehearsal, never Belle II simulation."""

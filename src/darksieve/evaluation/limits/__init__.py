@@ -1,0 +1,1 @@
+"""The limit tool: thousands of mass hypotheses as one batch."""

@@ -1,0 +1,1 @@
+"""What gives an event a score."""
