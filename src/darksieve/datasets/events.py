@@ -1,0 +1,198 @@
+"""Events: immutable columns of candidates, with what every later stage needs to know of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Role(StrEnum):
+    """What a sample is for."""
+
+    SIGNAL = "signal"
+    BACKGROUND = "background"
+    DATA = "data"
+
+
+@dataclass(frozen=True)
+class SampleInfo:
+    """Name and role of one sample; the name is the process in every table and picture."""
+
+    name: str
+    role: Role
+
+
+def _frozen(values: NDArray, dtype: type | None = None) -> NDArray:
+    array = np.array(values, dtype=dtype)  # a copy: inputs are never made read-only behind the caller's back
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Candidates of one or several samples, one row per candidate.
+
+    Attributes:
+        columns: Branch or derived column name -> values, each of shape (n,), read-only.
+        samples: The samples that the rows come from.
+        sample_index: Position in ``samples`` of each row, shape (n,), int16.
+        weight: Background: expected data events at the search's luminosity per row. Signal: 1 over the
+            number generated per GeV (flat sample) or at that mass (discrete sample), so that weights
+            summed over a mass bin and divided by its width, or over one mass, give the absolute
+            efficiency. Data: 1. Shape (n,).
+        mass: Generated mass in GeV, NaN where there is none, shape (n,).
+        key: 64-bit hash of the event key; rows of one physical event share it, shape (n,), uint64.
+        candidate: ``__candidate__`` of the row within its event, shape (n,), int32.
+
+    Raises:
+        ValueError: If lengths differ, or an index points outside ``samples``.
+    """
+
+    columns: Mapping[str, NDArray]
+    samples: tuple[SampleInfo, ...]
+    sample_index: NDArray[np.int16]
+    weight: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    key: NDArray[np.uint64]
+    candidate: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "sample_index", _frozen(self.sample_index, np.int16))
+        set_field(self, "weight", _frozen(self.weight, np.float64))
+        set_field(self, "mass", _frozen(self.mass, np.float64))
+        set_field(self, "key", _frozen(self.key, np.uint64))
+        set_field(self, "candidate", _frozen(self.candidate, np.int32))
+        set_field(
+            self, "columns", MappingProxyType({name: _frozen(v) for name, v in self.columns.items()})
+        )
+        n = len(self.key)
+        lengths = {name: len(v) for name, v in self.columns.items()} | {
+            "sample_index": len(self.sample_index),
+            "weight": len(self.weight),
+            "mass": len(self.mass),
+            "candidate": len(self.candidate),
+        }
+        wrong = {name: length for name, length in lengths.items() if length != n}
+        if wrong:
+            raise ValueError(f"columns of other lengths than the {n} event keys: {wrong}")
+        if n and not (0 <= self.sample_index.min() and self.sample_index.max() < len(self.samples)):
+            raise ValueError(f"sample_index points outside the {len(self.samples)} samples")
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def __getitem__(self, name: str) -> NDArray:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise KeyError(f"events have no column {name!r}; they have {sorted(self.columns)}") from None
+
+    def _has_role(self, role: Role) -> NDArray[np.bool_]:
+        of_sample = np.array([sample.role is role for sample in self.samples], dtype=bool)
+        return of_sample[self.sample_index] if len(self) else np.zeros(0, dtype=bool)
+
+    @property
+    def is_signal(self) -> NDArray[np.bool_]:
+        return self._has_role(Role.SIGNAL)
+
+    @property
+    def is_background(self) -> NDArray[np.bool_]:
+        return self._has_role(Role.BACKGROUND)
+
+    @property
+    def is_data(self) -> NDArray[np.bool_]:
+        return self._has_role(Role.DATA)
+
+    @property
+    def process(self) -> NDArray[np.str_]:
+        """Sample name of each row, shape (n,)."""
+        names = np.array([sample.name for sample in self.samples] or [""])
+        return names[self.sample_index]
+
+    def from_sample(self, name: str) -> Events:
+        """The rows of one sample."""
+        wanted = [i for i, sample in enumerate(self.samples) if sample.name == name]
+        if not wanted:
+            raise KeyError(f"no sample {name!r}; there are {[s.name for s in self.samples]}")
+        return self.select(np.isin(self.sample_index, wanted))
+
+    def select(self, rows: NDArray) -> Events:
+        """Rows by a boolean mask or by positions, order kept as given."""
+        return replace(
+            self,
+            columns={name: values[rows] for name, values in self.columns.items()},
+            sample_index=self.sample_index[rows],
+            weight=self.weight[rows],
+            mass=self.mass[rows],
+            key=self.key[rows],
+            candidate=self.candidate[rows],
+        )
+
+    def with_columns(self, **columns: NDArray) -> Events:
+        """The same rows with columns added or replaced."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def with_weight(self, weight: NDArray) -> Events:
+        """The same rows with other weights."""
+        return replace(self, weight=weight)
+
+    def matrix(self, features: Sequence[str]) -> NDArray[np.float32]:
+        """Feature matrix of shape (n, n_features), float32; non-finite values stay as they are."""
+        out = np.empty((len(features), len(self)), dtype=np.float32)
+        for row, name in zip(out, features, strict=True):
+            row[:] = self[name]
+        return out.T  # F-ordered on purpose: columns are contiguous
+
+    def digest(self) -> str:
+        """SHA-256 over every column, name, weight and key."""
+        sha = hashlib.sha256()
+        for sample in self.samples:
+            sha.update(f"{sample.name}:{sample.role}".encode())
+        for name in sorted(self.columns):
+            sha.update(name.encode())
+            sha.update(np.ascontiguousarray(self.columns[name]).tobytes())
+        for values in (self.sample_index, self.weight, self.mass, self.key, self.candidate):
+            sha.update(values.tobytes())
+        return sha.hexdigest()
+
+
+def concatenate(parts: Iterable[Events]) -> Events:
+    """Rows of all parts, in order; samples of the same name and role are one sample.
+
+    Raises:
+        ValueError: If there are no parts, their columns differ, or one name has two roles.
+    """
+    parts = list(parts)
+    if not parts:
+        raise ValueError("nothing to concatenate")
+    names = set(parts[0].columns)
+    for part in parts[1:]:
+        if set(part.columns) != names:
+            raise ValueError(f"columns differ between parts: {sorted(names ^ set(part.columns))}")
+    samples: list[SampleInfo] = []
+    indices = []
+    for part in parts:
+        to_new = np.zeros(max(len(part.samples), 1), dtype=np.int16)
+        for i, sample in enumerate(part.samples):
+            if sample not in samples:
+                if any(known.name == sample.name for known in samples):
+                    raise ValueError(f"sample {sample.name!r} appears with two roles")
+                samples.append(sample)
+            to_new[i] = samples.index(sample)
+        indices.append(to_new[part.sample_index])
+    return Events(
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
+        samples=tuple(samples),
+        sample_index=np.concatenate(indices),
+        weight=np.concatenate([part.weight for part in parts]),
+        mass=np.concatenate([part.mass for part in parts]),
+        key=np.concatenate([part.key for part in parts]),
+        candidate=np.concatenate([part.candidate for part in parts]),
+    )
