@@ -1,0 +1,258 @@
+"""The config of a search: one typed model per stage, unknown keys refused, units in the keys.
+
+The keys and their meaning are fixed (docs/config.md); ``config_loading.load_config`` reads a file or a preset.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _increasing(interval: tuple[float, float]) -> tuple[float, float]:
+    if not interval[0] < interval[1]:
+        raise ValueError(f"the interval {list(interval)} is empty: the first number must be the smaller one")
+    return interval
+
+
+Interval = Annotated[tuple[float, float], AfterValidator(_increasing)]
+
+
+class Section(BaseModel):
+    """A part of the config: immutable, and no key is accepted and ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CustomBeams(Section):
+    """Beam energies in GeV and the full crossing angle in mrad."""
+
+    electron_gev: Positive
+    positron_gev: Positive
+    crossing_mrad: NonNegative
+
+
+class SampleConfig(Section):
+    """One sample: files of the user's own, or events of a packaged generator.
+
+    ``n_generated`` counts generated events: of a background with ``cross_section_fb``, of a signal at all
+    masses (flat in ``mass_range``), or at each simulated mass.
+    """
+
+    role: Literal["signal", "background", "data"]
+    files: list[str] | None = None
+    simulate: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    tree: str = "ntuple"
+    select: str | None = None
+    luminosity_fb: Positive | None = None
+    cross_section_fb: Positive | None = None
+    n_generated: Annotated[int, Field(gt=0)] | dict[float, Annotated[int, Field(gt=0)]] | None = None
+    mass: float | str | None = None
+    mass_range: Interval | None = None
+    weight: str | None = None
+    peaking: bool = False
+    non_finite: Literal["refuse", "drop", "keep"] = "refuse"
+    negative_weights: Literal["refuse", "drop", "keep"] = "refuse"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SampleConfig:
+        if (self.files is None) == (self.simulate is None):
+            raise ValueError("give either files: [...] or simulate: NAME")
+        if self.settings and self.simulate is None:
+            raise ValueError("settings belong to simulate: NAME; this sample has files")
+        return self
+
+
+class PairingsConfig(Section):
+    """Candidates from pairs of photons: branches ``<photon>_<component>``, momenta in the laboratory."""
+
+    photons: Annotated[list[str], Field(min_length=2, max_length=3)]
+    momentum: Annotated[list[str], Field(min_length=4, max_length=4)] = ["px", "py", "pz", "E"]
+    observable: str = "M_gg"
+    true_pair: str | None = None
+    kinematic_fit: bool = False
+
+
+class CandidatesConfig(Section):
+    """What is a candidate, on every sample."""
+
+    select: str | None = None
+    pairings: PairingsConfig | None = None
+
+
+class BackgroundConfig(Section):
+    """The smooth background of a window; a list of families in ``family`` is not accepted here."""
+
+    family: Literal["chebyshev", "bernstein", "exponential", "power"] = "chebyshev"
+    order: Annotated[int, Field(ge=0, le=6)] = 3
+    window_sigma: Positive = 20.0
+
+
+class ChannelConfig(Section):
+    """One channel of the fit: its selection, and where it differs from the scan."""
+
+    select: str | None = None
+    n_parents: Positive | None = None
+    secondary_fraction: Fraction = 1.0
+    range: Interval | None = None
+    observable: str | None = None
+    background: BackgroundConfig | None = None
+
+
+class ClassifierConfig(Section):
+    """A classifier and how it is trained; ``options`` are the model's own."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    model: Literal["bdt", "photon_network"]
+    features: Annotated[list[str], Field(min_length=1)] | None = None
+    decorrelate: list[str] = Field(default_factory=list)
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    max_rows: Annotated[int, Field(ge=1000)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class WorkingPointsConfig(Section):
+    """Where to cut, or how to split the score into categories that are fitted together."""
+
+    objective: str = "expected_limit"
+    kind: Literal["categories", "threshold"] = "categories"
+    n_categories: Annotated[int, Field(ge=1, le=10)] = 4
+    n_masses: Annotated[int, Field(ge=2)] | None = None
+    min_effective_events: Positive = 400.0
+
+
+class NuisancesConfig(Section):
+    """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution."""
+
+    luminosity: NonNegative = 0.0
+    efficiency: NonNegative = 0.0
+    width: NonNegative = 0.0
+    scale_sigma: NonNegative = 0.0
+    peaking: NonNegative = 0.2
+
+
+class ScanConfig(Section):
+    """The mass hypotheses and the model that is fitted at each."""
+
+    observable: str
+    range: Interval
+    step_sigma: Positive | None = None
+    masses: Annotated[list[float], Field(min_length=1)] | None = None
+    vetoes: list[Interval] = Field(default_factory=list)
+    background: BackgroundConfig = BackgroundConfig()
+    nuisances: NuisancesConfig = NuisancesConfig()
+    method: Literal["auto", "asymptotic", "exact", "toys"] = "auto"
+    bins_per_sigma: Annotated[int, Field(ge=1, le=60)] = 6
+    toys: Annotated[int, Field(ge=100)] = 10000
+
+    @model_validator(mode="after")
+    def _grid(self) -> ScanConfig:
+        if (self.step_sigma is None) == (self.masses is None):
+            raise ValueError("give either step_sigma or masses")
+        outside = [m for m in self.masses or [] if not self.range[0] <= m <= self.range[1]]
+        if outside:
+            raise ValueError(f"masses {outside} lie outside range {list(self.range)}")
+        return self
+
+
+class InjectConfig(Section):
+    """A signal to inject into pseudo-data; the strength as itself or in expected limits."""
+
+    mass: Positive
+    times_expected_limit: Positive | None = None
+    strength: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_strength(self) -> InjectConfig:
+        if self.times_expected_limit is not None and self.strength is not None:
+            raise ValueError("give either times_expected_limit or strength, not both")
+        return self
+
+
+class PseudoDataConfig(Section):
+    """What stands in for data where there is none.
+
+    Up to ``events_up_to_fb`` and where ``simulate`` names a generator, unweighted events of their own stream;
+    above, Poisson draws from a smooth model of the simulated background. Either is labelled everywhere.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 1
+    inject: InjectConfig | None = None
+    simulate: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    events_up_to_fb: NonNegative = 20.0
+
+
+class InterpretationConfig(Section):
+    """What the limit is quoted on; ``darksieve.couplings`` converts it from the linear parameter."""
+
+    parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma", "g_aW"] = (
+        "signal_events"
+    )
+    published: str | None = None
+
+
+class TrackingConfig(Section):
+    """MLflow: ``MLFLOW_TRACKING_URI`` or a SQLite file ``mlflow.db`` in the current folder."""
+
+    enabled: bool = True
+    uri: str | None = None
+
+
+class SearchConfig(Section):
+    """A whole search, from its files to its limit."""
+
+    search: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    luminosity_fb: Positive
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: Annotated[int, Field(ge=0)] = 1
+    beams: Literal["belle", "belle2"] | CustomBeams = "belle2"
+    event_key: Annotated[list[str], Field(min_length=1)] = [
+        "__experiment__",
+        "__run__",
+        "__event__",
+        "__production__",
+    ]
+    never_features: list[str] = Field(default_factory=list)
+    samples: Annotated[dict[str, SampleConfig], Field(min_length=1)]
+    pseudo_data: PseudoDataConfig = PseudoDataConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    channels: Annotated[dict[str, ChannelConfig], Field(min_length=1)] = Field(
+        default_factory=lambda: {"all": ChannelConfig()}
+    )
+    classifiers: Annotated[list[ClassifierConfig], Field(max_length=1)] = Field(default_factory=list)
+    working_points: WorkingPointsConfig = WorkingPointsConfig()
+    scan: ScanConfig
+    interpretation: InterpretationConfig = InterpretationConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchConfig:
+        roles = [sample.role for sample in self.samples.values()]
+        if "signal" not in roles:
+            raise ValueError("no sample has role: signal; the efficiency and the signal shape come from one")
+        if "background" not in roles:
+            raise ValueError("no sample has role: background; the expected limit needs one")
+        if self.interpretation.parameter in ("branching_fraction", "g_aW"):
+            missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
+            if missing:
+                name = self.interpretation.parameter
+                raise ValueError(f"interpretation.parameter {name!r} needs n_parents in channels {missing}")
+        return self
+
+    @property
+    def linear_parameter(self) -> tuple[str, str]:
+        """Name and unit of what the signal yield is proportional to."""
+        return {
+            "cross_section": ("cross_section", "fb"),
+            "g_agammagamma": ("cross_section", "fb"),
+            "branching_fraction": ("branching_fraction", "1"),
+            "g_aW": ("branching_fraction", "1"),
+            "signal_events": ("signal events", "1"),
+        }[self.interpretation.parameter]
