@@ -127,38 +127,6 @@ def g_agammagamma_from_cross_section(
 # B -> h a ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class BDecay:
-    """One decay B → h a through the b → s or b → d loop with a W coupling.
-
-    Attributes:
-        name: Name of the hadron h, as in the config.
-        parent_mass: GeV.
-        parent_lifetime: s.
-        daughter_mass: GeV.
-        ckm: |V_tb V_tq*|.
-        is_vector: Whether h has spin 1 (K*), else spin 0.
-        form_factor: f0(q²) of a pseudoscalar, A0(q²) of a vector; q² in GeV².
-        fraction: Share of the flavour eigenstate that the named hadron is (1/2 for K_S).
-        form_factor_source: Where the parameters come from.
-    """
-
-    name: str
-    parent_mass: float
-    parent_lifetime: float
-    daughter_mass: float
-    ckm: float
-    is_vector: bool
-    form_factor: Callable[[Floats], Floats]
-    fraction: float
-    form_factor_source: str
-
-    @property
-    def largest_mass(self) -> float:
-        """Kinematic end of the ALP mass in GeV."""
-        return self.parent_mass - self.daughter_mass
-
-
 def scalar_form_factor_b_to_k(q2: Floats) -> Floats:
     """f0 of B → K (q² in GeV²): P. Ball, R. Zwicky, hep-ph/0406232; about 12 % uncertain at q² = 0."""
     return 0.330 / (1 - q2 / 37.46)
@@ -174,24 +142,59 @@ def axial_form_factor_b_to_kstar(q2: Floats) -> Floats:
     return 1.364 / (1 - q2 / 27.88) - 0.990 / (1 - q2 / 36.78)
 
 
+@dataclass(frozen=True)
+class QuarkTransition:
+    """b → s or b → d into one kind of hadron.
+
+    Attributes:
+        ckm: |V_tb V_tq*|.
+        is_vector: Whether the hadron has spin 1 (K*), else spin 0.
+        form_factor: f0(q²) of a spin-0 hadron, A0(q²) of a vector; q² in GeV².
+        source: Where the form factor comes from.
+    """
+
+    ckm: float
+    is_vector: bool
+    form_factor: Callable[[Floats], Floats]
+    source: str
+
+
+@dataclass(frozen=True)
+class BDecay:
+    """One decay B → h a through the loop with a W coupling.
+
+    Attributes:
+        parent_mass: GeV.
+        parent_lifetime: s.
+        hadron_mass: GeV.
+        fraction: Share of the flavour eigenstate that the named hadron is (1/2 for K_S).
+    """
+
+    parent_mass: float
+    parent_lifetime: float
+    hadron_mass: float
+    transition: QuarkTransition
+    fraction: float = 1.0
+
+    @property
+    def largest_mass(self) -> float:
+        """Kinematic end of the ALP mass in GeV."""
+        return self.parent_mass - self.hadron_mass
+
+
 _SCALAR_SOURCE = "P. Ball, R. Zwicky, Phys. Rev. D 71 (2005) 014015, hep-ph/0406232"
 _VECTOR_SOURCE = "P. Ball, R. Zwicky, Phys. Rev. D 71 (2005) 014029, hep-ph/0412079"
-_SCALAR_K = (V_TB_V_TS, False, scalar_form_factor_b_to_k)
-_VECTOR_KSTAR = (V_TB_V_TS, True, axial_form_factor_b_to_kstar)
-_SCALAR_PI = (V_TB_V_TD, False, scalar_form_factor_b_to_pi)
-_BU = (B_PLUS_MASS, B_PLUS_LIFETIME)
-_BD = (B_ZERO_MASS, B_ZERO_LIFETIME)
+_TO_K = QuarkTransition(V_TB_V_TS, False, scalar_form_factor_b_to_k, _SCALAR_SOURCE)
+_TO_KSTAR = QuarkTransition(V_TB_V_TS, True, axial_form_factor_b_to_kstar, _VECTOR_SOURCE)
+_TO_PI = QuarkTransition(V_TB_V_TD, False, scalar_form_factor_b_to_pi, _SCALAR_SOURCE)
 
 B_DECAYS: dict[str, BDecay] = {
-    decay.name: decay
-    for decay in (
-        BDecay("K+", *_BU, KAON_MASS, *_SCALAR_K, 1.0, _SCALAR_SOURCE),
-        BDecay("K0", *_BD, K_SHORT_MASS, *_SCALAR_K, 1.0, _SCALAR_SOURCE),
-        BDecay("K_S", *_BD, K_SHORT_MASS, *_SCALAR_K, 0.5, _SCALAR_SOURCE),
-        BDecay("K*+", *_BU, KSTAR_PLUS_MASS, *_VECTOR_KSTAR, 1.0, _VECTOR_SOURCE),
-        BDecay("K*0", *_BD, KSTAR_ZERO_MASS, *_VECTOR_KSTAR, 1.0, _VECTOR_SOURCE),
-        BDecay("pi+", *_BU, PION_MASS, *_SCALAR_PI, 1.0, _SCALAR_SOURCE),
-    )
+    "K+": BDecay(B_PLUS_MASS, B_PLUS_LIFETIME, KAON_MASS, _TO_K),
+    "K0": BDecay(B_ZERO_MASS, B_ZERO_LIFETIME, K_SHORT_MASS, _TO_K),
+    "K_S": BDecay(B_ZERO_MASS, B_ZERO_LIFETIME, K_SHORT_MASS, _TO_K, fraction=0.5),
+    "K*+": BDecay(B_PLUS_MASS, B_PLUS_LIFETIME, KSTAR_PLUS_MASS, _TO_KSTAR),
+    "K*0": BDecay(B_ZERO_MASS, B_ZERO_LIFETIME, KSTAR_ZERO_MASS, _TO_KSTAR),
+    "pi+": BDecay(B_PLUS_MASS, B_PLUS_LIFETIME, PION_MASS, _TO_PI),
 }
 
 
@@ -225,14 +228,17 @@ def loop_function(x: ArrayLike) -> Floats:
 
 def _branching_fraction_per_coupling2(hadron: str, mass: ArrayLike) -> Floats:
     decay = b_decay(hadron)
+    transition = decay.transition
     masses = _mass_below(mass, decay.largest_mass, f"{decay.largest_mass:.6g} GeV, the end of B → {hadron} a")
-    big, small = decay.parent_mass, decay.daughter_mass
+    big, small = decay.parent_mass, decay.hadron_mass
     # effective flavour-changing coupling for g_aW = 1/GeV; charm and up in the loop are negligible
     loop = loop_function((TOP_MASS / W_MASS) ** 2)
-    g_flavour = 3 * np.sqrt(2) * FERMI_CONSTANT * W_MASS**2 / (16 * np.pi**2) * decay.ckm * loop
+    g_flavour = 3 * np.sqrt(2) * FERMI_CONSTANT * W_MASS**2 / (16 * np.pi**2) * transition.ckm * loop
     phase_space = (1 - ((masses + small) / big) ** 2) * (1 - ((masses - small) / big) ** 2)
-    kinematics = phase_space**1.5 if decay.is_vector else (1 - (small / big) ** 2) ** 2 * np.sqrt(phase_space)
-    width = big**3 / (64 * np.pi) * g_flavour**2 * kinematics * decay.form_factor(masses**2) ** 2
+    kinematics = (
+        phase_space**1.5 if transition.is_vector else (1 - (small / big) ** 2) ** 2 * np.sqrt(phase_space)
+    )
+    width = big**3 / (64 * np.pi) * g_flavour**2 * kinematics * transition.form_factor(masses**2) ** 2
     return decay.fraction * width * decay.parent_lifetime * C_MM_PER_S / HBAR_C_MM
 
 
