@@ -27,7 +27,8 @@ class Beams:
         positron_gev: Energy of the positron beam.
         crossing_mrad: Full crossing angle between the beams; 0 is head-on.
         electron_share: Part of the crossing angle by which the electron is off the detector axis; the
-            positron has the rest. One half is the bisector (Belle II); 1 puts the positron on the axis (Belle).
+            positron has the rest. One half is the bisector (Belle II); 1 puts the positron
+            on the axis (Belle).
 
     Raises:
         InputError: If an energy is not above the electron mass, the angle is not between 0 and 500 mrad, or
@@ -53,7 +54,7 @@ class Beams:
 
     @classmethod
     def named(cls, name: str) -> Beams:
-        """Beams of a collider: ``belle2`` (7.007 on 4.000 GeV, 83 mrad) or ``belle`` (8.0 on 3.5 GeV, 22 mrad).
+        """Beams of a collider: ``belle2`` (7.007/4.000 GeV, 83 mrad) or ``belle`` (8.0/3.5 GeV, 22 mrad).
 
         Raises:
             InputError: If the name is not known.
