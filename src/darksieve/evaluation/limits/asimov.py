@@ -1,4 +1,4 @@
-"""Expected limits of counting bins that are fitted together, vectorised: the objective of the working points."""
+"""Expected limits of counting bins that are fitted together: the objective of the working points."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def limit_significance(confidence_level: float, level: ArrayLike = 0.0) -> NDArr
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
 def _solve_counting(signal, background, target, limits):  # type: ignore[no-untyped-def]
-    # Newton on √Q(μ), Q = 2 Σ [μs − b ln(1 + μs/b)]: concave in μ and nearly straight, so it converges from below
+    # Newton on √Q(μ), Q = 2 Σ [μs − b ln(1 + μs/b)]: nearly straight in μ: converges from below
     n_problems, n_bins = signal.shape
     n_levels = target.size
     for i in range(n_problems):
@@ -99,8 +99,8 @@ def expected_limits_counting(
 ) -> NDArray[np.float64]:
     """Expected asymptotic CLs limits on the strength of a signal in counting bins with known background.
 
-    The bins of a problem are fitted together; √Q(μ) of the Asimov set, Q = 2 Σ [μs − b ln(1 + μs/b)], meets its
-    value at the limit by Newton's method.
+    The bins of a problem are fitted together. Newton's method finds where √Q(μ) of the Asimov set,
+    Q = 2 Σ [μs − b ln(1 + μs/b)], takes its value at the limit.
 
     Args:
         signal: Expected signal events for one unit of the strength, shape (..., n_bins), >= 0.
@@ -109,8 +109,8 @@ def expected_limits_counting(
         levels: Levels of the band in standard deviations; 0 is the median. A number or shape (n_levels,).
 
     Returns:
-        Limits in units of the strength, shape (...,) for one level, (..., n_levels) for several; infinite where
-        there is no signal.
+        Limits in units of the strength, shape (...,) for one level, (..., n_levels) for several; infinite
+        where there is no signal.
 
     Raises:
         ValueError: If shapes differ, or a yield is negative or not finite.

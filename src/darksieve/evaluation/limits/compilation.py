@@ -26,8 +26,8 @@ _DIGEST = _digest_of_sources()
 class _SourceCache(FunctionCache):
     """numba's cache, whose entries also depend on the text of every kernel module.
 
-    numba itself looks only at the file of the function that is called: after an update of another module, machine
-    code with the old inlined callee would still be loaded.
+    numba itself looks only at the file of the function that is called: after an update of another module,
+    machine code with the old inlined callee would still be loaded.
     """
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
@@ -35,7 +35,7 @@ class _SourceCache(FunctionCache):
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile without the interpreter (numba), with a cache on disk that follows every kernel's source.
+    """Decorator: compile with numba, with a cache on disk that follows the source of every kernel.
 
     Args:
         options: numba's own, such as ``parallel`` or ``fastmath``.
