@@ -1,6 +1,6 @@
 """The config of a search: one typed model per stage, unknown keys refused, units in the keys.
 
-The keys and their meaning are fixed (docs/config.md); ``config_loading.load_config`` reads a file or a preset.
+The keys and their meaning are fixed (docs/config.md); ``config_loading.load_config`` reads one.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     Raises:
         InputError: If an override is not of that form or goes through something that is not a section.
     """
-    out: dict[str, Any] = yaml.load(yaml.safe_dump(dict(tree)), Loader=_UniqueKeyLoader)
+    out: dict[str, Any] = copy.deepcopy(dict(tree))
     for override in overrides:
         path, sep, text = override.partition("=")
         keys = path.strip().split(".")
@@ -154,7 +154,7 @@ def load_config(source: str | Path, overrides: Iterable[str] = (), seed: int | N
     """
     text, origin, folder = _read_text(source)
     try:
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)
+        tree = _UniqueKeyLoader(text).get_single_data()
     except yaml.YAMLError as error:
         raise InputError(f"{origin} is not valid YAML: {error}") from None
     if not isinstance(tree, Mapping):
