@@ -235,9 +235,10 @@ def _branching_fraction_per_coupling2(hadron: str, mass: ArrayLike) -> Floats:
     loop = loop_function((TOP_MASS / W_MASS) ** 2)
     g_flavour = 3 * np.sqrt(2) * FERMI_CONSTANT * W_MASS**2 / (16 * np.pi**2) * transition.ckm * loop
     phase_space = (1 - ((masses + small) / big) ** 2) * (1 - ((masses - small) / big) ** 2)
-    kinematics = (
-        phase_space**1.5 if transition.is_vector else (1 - (small / big) ** 2) ** 2 * np.sqrt(phase_space)
-    )
+    if transition.is_vector:
+        kinematics = phase_space**1.5
+    else:
+        kinematics = (1 - (small / big) ** 2) ** 2 * np.sqrt(phase_space)
     width = big**3 / (64 * np.pi) * g_flavour**2 * kinematics * transition.form_factor(masses**2) ** 2
     return decay.fraction * width * decay.parent_lifetime * C_MM_PER_S / HBAR_C_MM
 
