@@ -2,9 +2,10 @@
 
     Mbc > 5.27 and abs(deltaE) < 0.2 and not (0.50 < M_gg < 0.58)
 
-Words ``and or not``, comparisons (also chained), ``+ - * / % **``, ``abs min max sqrt log exp``, numbers, ``True``
-and ``False``; everything else is the name of a branch. A name may carry basf2's brackets: ``KSFWVariables(hso00)``
-and ``useCMSFrame(p)`` are branches, not calls. Names with other characters stand in backticks.
+Words ``and or not``, comparisons (also chained), ``+ - * / % **``, ``abs min max sqrt log exp``, numbers,
+``True`` and ``False``; everything else is the name of a branch. A name may carry basf2's brackets:
+``KSFWVariables(hso00)`` and ``useCMSFrame(p)`` are branches, not calls. Names with other characters stand in
+backticks.
 """
 
 from __future__ import annotations
