@@ -1,0 +1,231 @@
+"""The command line. Heavy packages are imported by the command that needs them, so that help is instant."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darksieve import __version__
+from darksieve.errors import InputError
+
+app = typer.Typer(
+    name="darksieve",
+    help="From ntuples to limits: background suppression, working points and mass scans.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a packaged preset.", metavar="CONFIG")
+]
+Run = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="The run's folder; by default runs/SEARCH.", metavar="RUN"),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one config key; may be repeated.", metavar="a.b=c")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.", min=0)]
+Workers = Annotated[int, typer.Option("--workers", help="Processes; the numbers do not depend on it.", min=1)]
+Unblind = Annotated[bool, typer.Option("--unblind", help="Look at the data in the signal region.")]
+
+
+class Method(StrEnum):
+    """How limits are computed."""
+
+    AUTO = "auto"
+    ASYMPTOTIC = "asymptotic"
+    EXACT = "exact"
+    TOYS = "toys"
+
+
+class TestStatistic(StrEnum):
+    """q lets the best fit be negative; q-tilde does not."""
+
+    QTILDE = "qtilde"
+    Q = "q"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"darksieve {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    logging.getLogger("darksieve").setLevel(logging.INFO)
+
+
+def _chain(
+    last_stage: str,
+    config: str,
+    output: Path | None,
+    overrides: list[str] | None,
+    seed: int | None,
+    workers: int,
+    unblind: bool = False,
+) -> None:
+    from darksieve.config_loading import load_config
+    from darksieve.workflow.chain import run_chain
+
+    loaded = load_config(config, overrides or (), seed)
+    run_chain(loaded, output or Path("runs") / loaded.search, last_stage, workers=workers, unblind=unblind)
+
+
+@app.command()
+def run(
+    config: Config,
+    output: Run = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    workers: Workers = 2,
+    unblind: Unblind = False,
+) -> None:
+    """The whole chain, from ntuples to limits and a report; resumes where it stopped."""
+    _chain("report", config, output, overrides, seed, workers, unblind)
+
+
+@app.command()
+def simulate(
+    config: Config, output: Run = None, overrides: Set = None, seed: Seed = None, workers: Workers = 2
+) -> None:
+    """Generate the samples that the config simulates."""
+    _chain("simulate", config, output, overrides, seed, workers)
+
+
+@app.command()
+def train(
+    config: Config, output: Run = None, overrides: Set = None, seed: Seed = None, workers: Workers = 2
+) -> None:
+    """Train the classifiers and score every event out of fold."""
+    _chain("train", config, output, overrides, seed, workers)
+
+
+@app.command()
+def optimise(
+    config: Config, output: Run = None, overrides: Set = None, seed: Seed = None, workers: Workers = 2
+) -> None:
+    """Choose cuts or score categories by the expected limit."""
+    _chain("optimise", config, output, overrides, seed, workers)
+
+
+@app.command()
+def scan(
+    config: Config,
+    output: Run = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    workers: Workers = 2,
+    unblind: Unblind = False,
+) -> None:
+    """Scan the mass spectrum for limits: expected ones, and observed ones with --unblind."""
+    _chain("scan", config, output, overrides, seed, workers, unblind)
+
+
+@app.command()
+def report(
+    config: Config,
+    output: Run = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    workers: Workers = 2,
+    unblind: Unblind = False,
+) -> None:
+    """Draw the pictures and write the report."""
+    _chain("report", config, output, overrides, seed, workers, unblind)
+
+
+@app.command()
+def check(config: Config, overrides: Set = None) -> None:
+    """Check config, files and branches before any event loop."""
+    from darksieve.config_loading import load_config
+    from darksieve.workflow.checks import check_search
+
+    for line in check_search(load_config(config, overrides or ())):
+        typer.echo(line)
+
+
+@app.command()
+def limits(
+    documents: Annotated[
+        list[Path], typer.Argument(help="Search documents, or a pyhf workspace with its patch sets.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="JSON file to write; a CSV of the same name goes beside it."),
+    ] = Path("limits.json"),
+    confidence_level: Annotated[float, typer.Option("--cl", help="Confidence level.")] = 0.95,
+    method: Annotated[Method, typer.Option(help="How limits are computed.")] = Method.AUTO,
+    toys: Annotated[
+        int, typer.Option(help="Toys for each hypothesis, where toys are used.", min=100)
+    ] = 10000,
+    cls_at: Annotated[
+        float | None,
+        typer.Option("--cls-at", help="Also give CLs at this value of the parameter.", metavar="MU"),
+    ] = None,
+    test_statistic: Annotated[TestStatistic, typer.Option("--test-statistic")] = TestStatistic.QTILDE,
+    interpolation: Annotated[
+        str | None, typer.Option(help="Of a workspace's modifiers, for example normsys=code1,histosys=code0.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of toys.", min=0)] = 1,
+) -> None:
+    """The limit tool alone: documents in, limits out."""
+    from darksieve.workflow.limit_command import limits_of_documents
+
+    limits_of_documents(
+        documents,
+        output,
+        confidence_level=confidence_level,
+        method=method.value,
+        n_toys=toys,
+        cls_at=cls_at,
+        test_statistic=test_statistic.value,
+        interpolation=interpolation,
+        seed=seed,
+    )
+
+
+@app.command()
+def apply(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", metavar="BUNDLE")],
+    files: Annotated[list[Path], typer.Argument(help="ROOT files.", metavar="FILE...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="ROOT file, or folder for several files.")],
+    tree: Annotated[str, typer.Option(help="The tree to score.")] = "ntuple",
+) -> None:
+    """Add scores to ROOT files, streaming."""
+    from darksieve.inference import apply_bundle
+
+    apply_bundle(bundle, files, output, tree=tree)
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 the work failed, 2 the input is wrong; one message on standard error."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        if debug:
+            raise
+        print(f"darksieve: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("darksieve: interrupted; what is done is kept, the same command resumes", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        print(f"darksieve: failed: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        raise SystemExit(1) from None
