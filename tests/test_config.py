@@ -1,8 +1,12 @@
 """The config says what is wrong, where, and what would work."""
 
+import json
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
-from darksieve.config_loading import apply_overrides, load_config, preset_names, to_yaml
+from darksieve.config_loading import apply_overrides, json_schema, load_config, preset_names, to_yaml
 from darksieve.errors import InputError
 
 
@@ -77,3 +81,15 @@ def test_file_patterns_start_from_the_folder_of_the_config(tmp_path):
     path.write_text(text)
     config = load_config(path, ["samples.qed_3gamma.files=[mc/*.root, /abs/x.root]"])
     assert config.samples["qed_3gamma"].files == [str(tmp_path / "mc/*.root"), "/abs/x.root"]
+
+
+def test_the_packaged_schema_is_that_of_the_config():
+    text = (resources.files("darksieve.configs") / "search.schema.json").read_text()
+    assert json.loads(text) == json_schema(), "write it anew: see json_schema in config_loading"
+
+
+def test_the_example_of_the_guide_is_a_valid_config(tmp_path):
+    guide = (Path(__file__).parents[1] / "docs" / "config.md").read_text()
+    path = tmp_path / "guide.yaml"
+    path.write_text(guide.split("```yaml\n")[1].split("```")[0])
+    assert load_config(path).search == "my_alp"

@@ -176,3 +176,8 @@ def load_config(source: str | Path, overrides: Iterable[str] = (), seed: int | N
 def to_yaml(config: SearchConfig) -> str:
     """The resolved config as YAML, which ``load_config`` reads back to an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON schema of the config, as packaged in ``configs/search.schema.json``."""
+    return SearchConfig.model_json_schema()
