@@ -2,12 +2,12 @@
 
 The expected number of events in row r of channel c is
 
-    ν_r = μ Y_c(θ) [S_r + Σ_j θ_j D_jr + ½ Σ_ij θ_i θ_j E_ijr] + Σ_m C_m(θ) F_mr + Σ_k β_k P_kr + β e^{λ t_r}(…)
+    ν_r = μ Y_c(θ) [S_r + Σ_j θ_j D_jr + ½ Σ_ij θ_i θ_j E_ijr] + Σ_m C_m(θ) F_mr + Σ_k β_k P_kr + β f_r(λ)
 
 with one signal strength μ, nuisances θ of unit Gaussian constraint, and the free background coefficients β
-(and one slope λ) of each channel. A row is a bin (exposure 1), an observed event (exposure 0, count 1, densities as
-templates) or an integral over the window (exposure 1, count 0): binned and exact unbinned likelihoods are one sum
-Σ [a ν − n ln ν].
+(and one slope λ) of each channel. A row is a bin (exposure 1), an observed event (exposure 0, count 1, densities
+as templates) or an integral over the window (exposure 1, count 0): binned and exact unbinned likelihoods are
+one sum Σ [a ν − n ln ν].
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Structure(NamedTuple):
         n_components: Constrained or fixed components F, same shape.
         yield_kind: How nuisance t scales the signal, shape (n_problems, n_channels, n_nuisances).
         yield_size: Its size, same shape.
-        component_kind: The same for the components, shape (n_problems, n_channels, n_components, n_nuisances).
+        component_kind: The same for the components, shape (n_problems, n_channels, n_components,
+            n_nuisances).
         component_size: Same shape.
         morph_nuisance: Nuisance of morph j, shape (n_morphs,).
         curved: Whether templates E are there, shape (1,), 0 or 1.

@@ -1,0 +1,367 @@
+"""Best fits, p-values and asymptotic CLs limits of a whole batch: the compiled loop over its problems."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from darksieve.evaluation.limits.compilation import compiled
+from darksieve.evaluation.limits.likelihood import evaluate, make_scratch, set_counts, set_expectation
+from darksieve.evaluation.limits.minimiser import CONVERGED, minimise, profile_curvature
+from darksieve.evaluation.limits.profile import (
+    copy_expectation,
+    find_root,
+    fit_at,
+    log_cls,
+    log_normal_cdf,
+    normal_cdf,
+    observed_limit,
+)
+
+# columns of the numbers of one problem
+BEST, ERROR_LOW, ERROR_HIGH, NLL_BEST, NLL_ZERO, SIGNIFICANCE, OBSERVED, EDM, CLS = range(9)
+FIRST_LEVEL = 9  # then one column per level of the band, then as many CLs
+# what failed, as bits
+FIT_FAILED, ERROR_FAILED, EXPECTED_FAILED, OBSERVED_FAILED = 1, 2, 4, 8
+# what is asked for, as bits
+WANT_FIT, WANT_ERRORS, WANT_EXPECTED, WANT_OBSERVED = 1, 2, 4, 8
+
+
+@compiled()
+def solve_one(
+    data,
+    bins,
+    structure,
+    p,
+    blind,
+    want,
+    levels,
+    targets,
+    alpha,
+    tilde,
+    at,
+    precision,
+    tolerance,
+    numbers,
+    parameters,
+):  # type: ignore[no-untyped-def]
+    """All answers for problem p into ``numbers``; returns what failed as bits.
+
+    Args:
+        at: Strength at which CLs is asked, NaN for none.
+        numbers: Filled, shape (9 + 2 n_levels,).
+        parameters: Filled, shape (2, max. parameters): at the best fit and at μ = 0.
+    """
+    numbers[:] = math.nan
+    parameters[:, :] = math.nan
+    failed = 0
+    n = structure.n_parameters[p]
+    on_data = make_scratch(data, structure, p)
+    strength = on_data.block_start[structure.n_linear.shape[1]]
+    x = structure.start[p, :n].copy()
+    x[strength] = 0.0
+    moved = np.zeros(n)
+    best = 0.0
+    width = math.nan
+    nll_zero = 0.0
+    reference = 0.0
+    x_best = x.copy()
+    numbers[EDM] = 0.0
+    if not blind:
+        set_counts(on_data, data, p, data.counts, data.start[p, 0], structure.auxiliary[p])
+        status, nll_zero, slope, edm = fit_at(data, structure, p, on_data, x, 0.0, moved, tolerance)
+        if status != CONVERGED:
+            return FIT_FAILED
+        curvature = profile_curvature(on_data, strength)
+        parameters[1, :n] = x
+        numbers[EDM] = edm
+        numbers[NLL_ZERO] = nll_zero
+        x_best = x.copy()
+        first = -slope / curvature if curvature > 0.0 else 0.0
+        for i in range(n):
+            x_best[i] += first * moved[i]
+        x_best[strength] = first
+        status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, -1, tolerance)
+        if status != CONVERGED or nll_best > nll_zero + 1e-6:
+            # a step into the wrong valley: start at zero signal
+            x_best[:] = x
+            status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, -1, tolerance)
+        if status != CONVERGED:
+            return FIT_FAILED
+        for i in range(n):
+            x_best[i] += on_data.step[i]
+        best = x_best[strength]
+        parameters[0, :n] = x_best
+        numbers[EDM] = max(edm, numbers[EDM])
+        numbers[BEST] = best
+        numbers[NLL_BEST] = nll_best
+        gain = math.sqrt(max(2.0 * (nll_zero - nll_best), 0.0))
+        numbers[SIGNIFICANCE] = gain if best > 0.0 else -gain
+        on_data.free[strength] = 0
+        curvature = profile_curvature(on_data, strength)
+        width = 1.0 / math.sqrt(curvature) if curvature > 0.0 else max(abs(best), 1.0)
+        reference = nll_zero if tilde and best < 0.0 else nll_best
+        if want & WANT_ERRORS:
+            tangent = np.zeros(n)
+            for i in range(n):
+                if i != strength and on_data.free[i] == 1:
+                    tangent[i] = -on_data.right[i]
+            for side in range(2):
+                sign = 2.0 * side - 1.0
+                x_side = x_best.copy()
+                moved_side = tangent.copy()
+                status, root, _ = find_root(
+                    data,
+                    structure,
+                    p,
+                    on_data,
+                    x_side,
+                    moved_side,
+                    nll_best,
+                    sign,
+                    1.0,
+                    best + sign * width,
+                    best,
+                    1e-4,
+                    tolerance,
+                )
+                if status != CONVERGED:
+                    failed |= ERROR_FAILED
+                else:
+                    numbers[ERROR_LOW + side] = root - best
+    if not want & (WANT_EXPECTED | WANT_OBSERVED):
+        return failed
+    # the Asimov set: post-fit background, or the nominal one where there are no data
+    on_bins = make_scratch(bins, structure, p)
+    set_expectation(bins, structure, p, x, on_bins)
+    asimov = np.zeros(on_bins.nu.size)
+    copy_expectation(on_bins, asimov)
+    set_counts(on_bins, bins, p, asimov, 0, x[strength + 1 :])
+    x_asimov = x.copy()
+    moved_asimov = np.zeros(n)
+    status, value, slope, edm = fit_at(bins, structure, p, on_bins, x_asimov, 0.0, moved_asimov, tolerance)
+    if status != CONVERGED:
+        return failed | EXPECTED_FAILED | OBSERVED_FAILED
+    curvature = profile_curvature(on_bins, strength)
+    sigma = 1.0 / math.sqrt(curvature) if curvature > 0.0 else 1.0
+    median = math.nan
+    for k in range(levels.size):
+        # √q_A is nearly straight in μ: the last root and its slope give the next start
+        start = targets[k] * sigma
+        status, root, slope = find_root(
+            bins,
+            structure,
+            p,
+            on_bins,
+            x_asimov,
+            moved_asimov,
+            0.0,
+            1.0,
+            targets[k],
+            start,
+            0.0,
+            precision,
+            tolerance,
+        )
+        if status != CONVERGED:
+            failed |= EXPECTED_FAILED
+            break
+        numbers[FIRST_LEVEL + k] = root
+        sigma = root / targets[k]
+        if levels[k] <= 0.0:
+            median = root
+    if failed & EXPECTED_FAILED:
+        return failed | OBSERVED_FAILED
+    if not math.isnan(at):
+        failed |= _cls_at(
+            data,
+            bins,
+            structure,
+            p,
+            on_data,
+            on_bins,
+            x_best,
+            x_asimov,
+            moved_asimov,
+            blind,
+            levels,
+            reference,
+            best,
+            tilde,
+            at,
+            tolerance,
+            numbers,
+        )
+    if blind or not want & WANT_OBSERVED:
+        return failed
+    start = _wald_limit(best, sigma, alpha)
+    if not math.isfinite(start) or start <= 0.0:
+        start = median
+    moved[:] = 0.0
+    x_start = x_best.copy()
+    if tilde and best < 0.0:
+        x_start = x.copy()
+    status, limit = observed_limit(
+        data,
+        bins,
+        structure,
+        p,
+        on_data,
+        on_bins,
+        x_start,
+        moved,
+        x_asimov,
+        moved_asimov,
+        reference,
+        best,
+        alpha,
+        tilde,
+        start,
+        precision,
+        tolerance,
+    )
+    if status != CONVERGED:
+        return failed | OBSERVED_FAILED
+    numbers[OBSERVED] = limit
+    return failed
+
+
+@compiled()
+def _wald_limit(best, sigma, alpha):  # type: ignore[no-untyped-def]
+    # the observed limit if q were (μ − μ̂)²/σ², by bisection: a start value
+    shift = best / sigma
+    low = max(shift, 0.0)
+    high = low + 40.0
+    log_alpha = math.log(alpha)
+    for _ in range(40):
+        mu = 0.5 * (low + high)
+        root = mu - shift
+        if shift < 0.0:
+            q = mu * mu - 2.0 * mu * shift
+            value = log_normal_cdf(-0.5 * (q + mu * mu) / mu) - log_normal_cdf(-0.5 * (q - mu * mu) / mu)
+        else:
+            value = log_normal_cdf(-root) - log_normal_cdf(mu - root)
+        if value > log_alpha:
+            low = mu
+        else:
+            high = mu
+    return 0.5 * (low + high) * sigma
+
+
+@compiled()
+def _cls_at(
+    data,
+    bins,
+    structure,
+    p,
+    on_data,
+    on_bins,
+    x_best,
+    x_asimov,
+    moved_asimov,
+    blind,
+    levels,
+    reference,
+    best,
+    tilde,
+    at,
+    tolerance,
+    numbers,
+):  # type: ignore[no-untyped-def]
+    status, value, slope, _ = fit_at(bins, structure, p, on_bins, x_asimov, at, moved_asimov, tolerance)
+    if status != CONVERGED:
+        return EXPECTED_FAILED
+    root = math.sqrt(max(2.0 * value, 0.0))
+    for k in range(levels.size):
+        numbers[FIRST_LEVEL + levels.size + k] = normal_cdf(levels[k] - root) / normal_cdf(levels[k])
+    if blind:
+        return 0
+    x = x_best.copy()
+    moved = np.zeros(x.size)
+    status, nll, _, _ = fit_at(data, structure, p, on_data, x, at, moved, tolerance)
+    if status != CONVERGED:
+        return OBSERVED_FAILED
+    q = 0.0 if at <= best else max(2.0 * (nll - reference), 0.0)
+    log_value, _ = log_cls(q, 0.0, 2.0 * value, 0.0, tilde)
+    numbers[CLS] = math.exp(log_value)
+    return 0
+
+
+@compiled()
+def solve_serial(
+    data,
+    bins,
+    structure,
+    blind,
+    want,
+    levels,
+    targets,
+    alpha,
+    tilde,
+    at,
+    precision,
+    tolerance,
+    numbers,
+    parameters,
+    failed,
+):  # type: ignore[no-untyped-def]
+    """``solve_one`` for every problem, in the calling thread only."""
+    for p in range(failed.size):
+        failed[p] = solve_one(
+            data,
+            bins,
+            structure,
+            p,
+            blind,
+            want,
+            levels,
+            targets,
+            alpha,
+            tilde,
+            at[p],
+            precision,
+            tolerance,
+            numbers[p],
+            parameters[p],
+        )
+
+
+@compiled(parallel=True)
+def solve_parallel(
+    data,
+    bins,
+    structure,
+    blind,
+    want,
+    levels,
+    targets,
+    alpha,
+    tilde,
+    at,
+    precision,
+    tolerance,
+    numbers,
+    parameters,
+    failed,
+):  # type: ignore[no-untyped-def]
+    """``solve_one`` for every problem, on numba's threads: the same numbers."""
+    for p in numba.prange(failed.size):
+        failed[p] = solve_one(
+            data,
+            bins,
+            structure,
+            p,
+            blind,
+            want,
+            levels,
+            targets,
+            alpha,
+            tilde,
+            at[p],
+            precision,
+            tolerance,
+            numbers[p],
+            parameters[p],
+        )
