@@ -91,7 +91,7 @@ class PairingRecipe:
         return tuple(f"{photon}_{component}" for photon in self.photons for component in components)
 
     def photon_variable(self, column: str) -> str | None:
-        """The ``<var>`` of a column ``pair1_<var>``, ``pair2_<var>``, ``recoil_<var>``; None for any other."""
+        """The ``<var>`` of a column ``pair1_<var>``, ``pair2_<var>``, ``recoil_<var>``, or None."""
         role, _, variable = column.partition("_")
         roles = _ROLES if len(self.photons) == 3 else _ROLES[:2]
         return variable if role in roles and variable else None

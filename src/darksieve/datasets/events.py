@@ -29,6 +29,13 @@ class SampleInfo:
 
 
 def _frozen(values: NDArray, dtype: type | None = None) -> NDArray:
+    if (
+        isinstance(values, np.ndarray)
+        and not values.flags.writeable
+        and values.base is None
+        and (dtype is None or values.dtype == dtype)
+    ):
+        return values  # nobody else can write to it
     array = np.array(values, dtype=dtype)  # a copy: inputs are never made read-only behind the caller's back
     array.flags.writeable = False
     return array
@@ -69,9 +76,7 @@ class Events:
         set_field(self, "mass", _frozen(self.mass, np.float64))
         set_field(self, "key", _frozen(self.key, np.uint64))
         set_field(self, "candidate", _frozen(self.candidate, np.int32))
-        set_field(
-            self, "columns", MappingProxyType({name: _frozen(v) for name, v in self.columns.items()})
-        )
+        set_field(self, "columns", MappingProxyType({name: _frozen(v) for name, v in self.columns.items()}))
         n = len(self.key)
         lengths = {name: len(v) for name, v in self.columns.items()} | {
             "sample_index": len(self.sample_index),
@@ -82,7 +87,7 @@ class Events:
         wrong = {name: length for name, length in lengths.items() if length != n}
         if wrong:
             raise ValueError(f"columns of other lengths than the {n} event keys: {wrong}")
-        if n and not (0 <= self.sample_index.min() and self.sample_index.max() < len(self.samples)):
+        if n and (self.sample_index.min() < 0 or self.sample_index.max() >= len(self.samples)):
             raise ValueError(f"sample_index points outside the {len(self.samples)} samples")
 
     def __len__(self) -> int:

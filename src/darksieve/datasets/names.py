@@ -76,6 +76,10 @@ class BranchNames:
     def __contains__(self, wanted: object) -> bool:
         return isinstance(wanted, str) and self.find(wanted) is not None
 
+    def with_more(self, names: Iterable[str]) -> BranchNames:
+        """These names and others."""
+        return BranchNames([*self.names, *names], self.place)
+
     def missing(self, wanted: str, needed_by: str = "") -> InputError:
         """The error for a name that is not there, with the nearest one that is."""
         why = f", which {needed_by} needs" if needed_by else ""
