@@ -87,6 +87,10 @@ class CrystalBall:
         """n independent draws, shape (n,), of a function with scalar parameters."""
         return np.asarray(self.quantile(rng.random(n)))
 
+    def __getitem__(self, i: int) -> CrystalBall:
+        """One function of several."""
+        return CrystalBall(*(float(np.asarray(getattr(self, f.name)).reshape(-1)[i]) for f in fields(self)))
+
     def as_dict(self) -> dict[str, float]:
         """The parameters of one function by name, as the hand-over document spells them."""
         return {f.name: float(getattr(self, f.name)) for f in fields(self)}

@@ -1,0 +1,292 @@
+"""From scored candidates with their categories to the channels of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from darksieve.errors import InputError
+from darksieve.evaluation.crystal_ball_fit import effective_events
+from darksieve.evaluation.scan_grid import Interval, Resolution, data_range, scan_edges
+from darksieve.evaluation.search_building import BackgroundChoice, ScanChannel
+from darksieve.evaluation.signal_efficiency import SignalEfficiency
+from darksieve.evaluation.signal_shape import (
+    Position,
+    SignalShape,
+    fit_signal_shape,
+    fit_signal_shapes,
+    peak_position,
+    peak_slope,
+)
+from darksieve.evaluation.smooth_background import (
+    PeakingBackground,
+    SmoothBackground,
+    fit_peaking_background,
+    fit_smooth_background,
+)
+
+PEAK_SIGMA = 10.0  # candidates of a peaking sample within so many resolutions of its peak are the peak
+OWN_PEAK_EVENTS = 300  # effective candidates from which a category fits the peak by itself
+
+
+@dataclass(frozen=True, eq=False)
+class ScanCandidates:
+    """Candidates of one channel's selection, all samples together, with their category.
+
+    Attributes (arrays of shape (n,)):
+        observable: What is scanned.
+        mass: Generated mass in GeV, NaN where there is none.
+        weight: As in ``Events``.
+        label: 1 for correctly paired signal, 0 for background, NaN for what is neither.
+        is_data: Rows of data (or of events that stand in for data).
+        sample: Name of the sample.
+        is_quote: Rows of the part that quotes sensitivities, not of the one that chose the working points.
+        category: 1 … n, 0 for rejected rows.
+    """
+
+    observable: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    label: NDArray[np.float64]
+    is_data: NDArray[np.bool_]
+    sample: NDArray[np.str_]
+    is_quote: NDArray[np.bool_]
+    category: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in vars(self).items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of different lengths: {lengths}")
+        bad = (self.category > 0) & ~np.isfinite(self.observable)
+        if bad.any():
+            samples = sorted(set(self.sample[bad].tolist()))
+            raise InputError(
+                f"{int(bad.sum())} selected candidates of {samples} have an observable that is not finite;"
+                " select them away"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class CommonResolution:
+    """What the categories of a channel share: the pooled shape of the signal and the binning.
+
+    Attributes:
+        shape: Of the signal of all categories; its ``sigma`` is the unit of the grid, the bins and the
+            windows.
+        edges: Bin edges in the unit of the observable.
+    """
+
+    shape: SignalShape
+    edges: NDArray[np.float64]
+
+    @property
+    def sigma(self) -> Resolution:
+        """Resolution in GeV of mass at given masses."""
+        return self.shape.sigma
+
+
+def common_resolution(
+    candidates: ScanCandidates,
+    *,
+    mass_range: Interval,
+    position: Position,
+    margin_sigma: float,
+    bins_per_sigma: int = 6,
+    limits: Interval = (0.0, np.inf),
+    name: str = "signal",
+) -> CommonResolution:
+    """Fit the signal of all categories together and make the binning from its resolution.
+
+    Args:
+        candidates: Of the channel.
+        mass_range: Its first and last hypothesis, GeV.
+        position: How its peak moves with the mass.
+        margin_sigma: How far the data go beyond the outermost hypotheses, in resolutions.
+        bins_per_sigma: Bins per resolution.
+        limits: What the data cannot exceed, in GeV of mass.
+        name: What messages call the channel.
+    """
+    rows = (candidates.label == 1) & (candidates.category > 0)
+    shape = fit_signal_shape(
+        candidates.observable[rows],
+        candidates.mass[rows],
+        candidates.weight[rows],
+        position=position,
+        name=f"{name}, all categories",
+    )
+    covered = data_range(mass_range, shape.sigma, margin_sigma=margin_sigma, limits=limits)
+    edges = scan_edges(covered, shape.sigma, bins_per_sigma=bins_per_sigma, position=position)
+    return CommonResolution(shape, edges)
+
+
+def make_channels(
+    candidates: ScanCandidates,
+    common: CommonResolution,
+    *,
+    name: str,
+    n_categories: int,
+    efficiency: SignalEfficiency,
+    yield_per_efficiency: float,
+    peaking: Collection[str] = (),
+    peaking_uncertainty: float = 0.2,
+    quote_fraction: float = 0.5,
+    mass_range: Interval | None = None,
+    background: BackgroundChoice | None = None,
+    unblind: bool = False,
+) -> tuple[ScanChannel, ...]:
+    """One channel for each category: shapes and expected backgrounds from the quoting part, data if
+    unblinded.
+
+    Args:
+        candidates: Of the channel.
+        common: Its resolution and binning.
+        name: Of the channel; its categories are ``name_1``, ``name_2`` …, or ``name`` if there is one.
+        n_categories: Number of categories.
+        efficiency: Absolute efficiencies by category.
+        yield_per_efficiency: As in ``ScanChannel``.
+        peaking: Names of background samples with a narrow peak, which is modelled by itself.
+        peaking_uncertainty: Relative uncertainty of their normalisation.
+        quote_fraction: Share of the events in the quoting part; 1 if no events chose anything.
+        mass_range: Hypotheses that this channel sees.
+        background: What is fitted, where it differs from the scan's choice.
+        unblind: Whether rows of data are counted.
+
+    Raises:
+        InputError: If a category has too little signal for a shape, or a sample in ``peaking`` no peak.
+    """
+    quoted = candidates.is_quote | (quote_fraction == 1)
+    signal = (candidates.label == 1) & quoted
+    shapes = fit_signal_shapes(
+        candidates.observable[signal],
+        candidates.mass[signal],
+        candidates.weight[signal],
+        candidates.category[signal],
+        range(1, n_categories + 1),
+        position=common.shape.position,
+        name=name,
+    )
+    smooth, peaks = _split_peaks(
+        candidates, common, quoted, peaking, peaking_uncertainty, quote_fraction, n_categories
+    )
+    channels = []
+    for c in range(1, n_categories + 1):
+        rows = smooth & (candidates.category == c)
+        sums, squares = histogram(
+            candidates.observable[rows], candidates.weight[rows] / quote_fraction, common.edges
+        )
+        counts = None
+        if unblind:
+            data = candidates.is_data & (candidates.category == c)
+            counts = np.histogram(candidates.observable[data], common.edges)[0]
+        channels.append(
+            ScanChannel(
+                name=name if n_categories == 1 else f"{name}_{c}",
+                shape=shapes[c],
+                sigma=common.sigma,
+                efficiency=_of_category(efficiency, c),
+                yield_per_efficiency=yield_per_efficiency,
+                edges=common.edges,
+                sums=sums,
+                squares=squares,
+                peaks=peaks[c],
+                counts=counts,
+                mass_range=mass_range,
+                background=background,
+            )
+        )
+    return tuple(channels)
+
+
+def smooth_backgrounds(
+    candidates: ScanCandidates,
+    common: CommonResolution,
+    channels: Sequence[ScanChannel],
+    peaking: Collection[str] = (),
+) -> dict[str, SmoothBackground]:
+    """The smooth model of each category's whole spectrum, from both parts of the simulation, for pseudo-data.
+
+    Args:
+        candidates: Of the channel.
+        common: Its resolution and binning.
+        channels: Made by ``make_channels``, in the order of the categories.
+        peaking: As in ``make_channels``.
+    """
+    everything = np.ones(len(candidates.category), dtype=bool)
+    smooth, peaks = _split_peaks(candidates, common, everything, peaking, 0.0, 1.0, len(channels))
+    models = {}
+    for c, channel in enumerate(channels, start=1):
+        rows = smooth & (candidates.category == c)
+        sums, squares = histogram(candidates.observable[rows], candidates.weight[rows], common.edges)
+        models[channel.name] = fit_smooth_background(common.edges, sums, squares, peaks=peaks[c])
+    return models
+
+
+def histogram(observable: ArrayLike, weight: ArrayLike, edges: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Sums of weights and of squared weights per bin."""
+    weight = np.asarray(weight, float)
+    return (
+        np.histogram(observable, edges, weights=weight)[0],
+        np.histogram(observable, edges, weights=weight**2)[0],
+    )
+
+
+def _split_peaks(
+    candidates: ScanCandidates,
+    common: CommonResolution,
+    quoted: NDArray,
+    peaking: Collection[str],
+    uncertainty: float,
+    quote_fraction: float,
+    n_categories: int,
+) -> tuple[NDArray[np.bool_], dict[int, tuple[PeakingBackground, ...]]]:
+    """Rows of the smooth background, and the peaks of each category."""
+    position = common.shape.position
+    smooth = (candidates.label == 0) & quoted & (candidates.category > 0)
+    peaks: dict[int, list[PeakingBackground]] = {c: [] for c in range(1, n_categories + 1)}
+    for sample in peaking:
+        rows = smooth & (candidates.sample == sample)
+        if not rows.any():
+            continue  # nothing of it is selected
+        low, high = _peak_interval(candidates.observable[rows], candidates.weight[rows], common, position)
+        rows &= (candidates.observable > low) & (candidates.observable < high)
+        smooth &= ~rows
+        pooled = None
+        for c, of_category in peaks.items():
+            mine = rows & (candidates.category == c)
+            weight = candidates.weight[mine] / quote_fraction
+            if not weight.sum() > 0:
+                continue
+            if effective_events(weight) >= OWN_PEAK_EVENTS:
+                of_category.append(
+                    fit_peaking_background(
+                        candidates.observable[mine], weight, name=sample, uncertainty=uncertainty
+                    )
+                )
+                continue
+            if pooled is None:
+                pooled = fit_peaking_background(
+                    candidates.observable[rows], candidates.weight[rows], name=sample, uncertainty=uncertainty
+                )
+            of_category.append(PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty))
+    return smooth, {c: tuple(of_category) for c, of_category in peaks.items()}
+
+
+def _peak_interval(
+    observable: NDArray, weight: NDArray, common: CommonResolution, position: Position
+) -> tuple[float, float]:
+    """Around the fullest bin of about one resolution."""
+    edges = common.edges[::6]
+    sums = np.histogram(observable, edges, weights=weight)[0]
+    fullest = int(np.argmax(sums))
+    middle = (edges[fullest] + edges[fullest + 1]) / 2
+    mass = np.sqrt(middle) if position == "mass_squared" else middle
+    reach = PEAK_SIGMA * float(common.sigma(np.asarray(mass))) * float(peak_slope(mass, position))
+    centre = float(peak_position(mass, position))
+    return centre - reach, centre + reach
+
+
+def _of_category(efficiency: SignalEfficiency, category: int) -> Callable[[NDArray], NDArray]:
+    return lambda masses: efficiency(masses)[category - 1]
