@@ -15,6 +15,7 @@ from darksieve.datasets.events import Role, SampleInfo
 from darksieve.datasets.expressions import Expression
 from darksieve.errors import InputError
 
+POLICIES = ("error", "drop", "keep")  # for values that are not finite, and for negative weights
 MASS_TOLERANCE = 5e-4  # GeV: a generated mass this close to a listed one is that one (float32, natural width)
 
 
@@ -24,6 +25,8 @@ def expand_files(patterns: Iterable[str | Path], place: str, folder: Path | None
     Args:
         patterns: Paths or globs (``*``, ``?``, ``**``).
         place: What they are for, for messages.
+        non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
+        negative_weights: What to do with rows of negative weight: error, drop or keep.
         folder: What relative patterns are relative to; the working directory if None.
 
     Raises:
@@ -69,6 +72,8 @@ class Sample:
         mass_range: Interval in GeV over which a sample with a mass branch was generated uniformly.
         weight: Branch that multiplies the weight, for generators whose events are not all alike; its mean
             over all generated events must be 1.
+        non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
+        negative_weights: What to do with rows of negative weight: error, drop or keep.
         folder: What relative files are relative to; None for the working directory.
 
     Raises:
@@ -86,6 +91,8 @@ class Sample:
     mass: str | float | None = None
     mass_range: tuple[float, float] | None = None
     weight: str | None = None
+    non_finite: str = "error"
+    negative_weights: str = "error"
     folder: Path | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -103,6 +110,9 @@ class Sample:
                 Expression(self.select)
             except InputError as error:
                 raise InputError(f"samples.{self.name}.select: {error}") from None
+        for key in ("non_finite", "negative_weights"):
+            if getattr(self, key) not in POLICIES:
+                raise self._error(key, f"{getattr(self, key)!r}; it is one of {list(POLICIES)}")
         for key in ("luminosity_fb", "cross_section_fb"):
             value = getattr(self, key)
             if value is not None and not (np.isfinite(value) and value > 0):

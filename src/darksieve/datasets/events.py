@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+
+from darksieve.atomic import atomic_path
+from darksieve.errors import InputError
 
 
 class Role(StrEnum):
@@ -39,6 +44,16 @@ def _frozen(values: NDArray, dtype: type | None = None) -> NDArray:
     array = np.array(values, dtype=dtype)  # a copy: inputs are never made read-only behind the caller's back
     array.flags.writeable = False
     return array
+
+
+FORMAT = "darksieve-events/1"
+_PARQUET_NAMES = {
+    "sample_index": "@sample",
+    "weight": "@weight",
+    "mass": "@mass",
+    "key": "@key",
+    "candidate": "@candidate",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +131,18 @@ class Events:
         return self._has_role(Role.DATA)
 
     @property
+    def label(self) -> NDArray[np.float32]:
+        """What a classifier learns, shape (n,): 1 for signal, 0 for background, NaN for neither.
+
+        Neither are data, and pairings of signal photons that are not the true one (column ``is_true_pair``).
+        """
+        label = np.full(len(self), np.nan, dtype=np.float32)
+        label[self.is_background] = 0
+        right = self.columns.get("is_true_pair")
+        label[self.is_signal if right is None else self.is_signal & right.astype(bool)] = 1
+        return label
+
+    @property
     def process(self) -> NDArray[np.str_]:
         """Sample name of each row, shape (n,)."""
         names = np.array([sample.name for sample in self.samples] or [""])
@@ -154,6 +181,51 @@ class Events:
         for row, name in zip(out, features, strict=True):
             row[:] = self[name]
         return out.T  # F-ordered on purpose: columns are contiguous
+
+    def save(self, path: str | Path) -> None:
+        """Write a Parquet file (Zstandard), atomically.
+
+        Raises:
+            ValueError: If a column has the name of one that the file keeps for itself.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        own = {column: getattr(self, name) for name, column in _PARQUET_NAMES.items()}
+        taken = sorted(set(own) & set(self.columns))
+        if taken:
+            raise ValueError(f"columns {taken} cannot be saved: the names are taken")
+        samples = json.dumps([[sample.name, sample.role.value] for sample in self.samples])
+        table = pa.table({name: pa.array(values) for name, values in (own | dict(self.columns)).items()})
+        with atomic_path(path) as temporary:
+            named = table.replace_schema_metadata({"format": FORMAT, "samples": samples})
+            pq.write_table(named, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Events:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: If the file is absent, damaged, or no file of events.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except FileNotFoundError:
+            raise InputError(f"there is no file {str(path)!r}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is not a Parquet file of events: {error}") from None
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"format") != FORMAT.encode():
+            raise InputError(f"{path} is not a file of events: its format is {metadata.get(b'format')!r}")
+        values = {
+            name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in table.column_names
+        }
+        own = {name: values.pop(column) for name, column in _PARQUET_NAMES.items()}
+        samples = tuple(SampleInfo(name, Role(role)) for name, role in json.loads(metadata[b"samples"]))
+        return cls(columns=values, samples=samples, **own)
 
     def digest(self) -> str:
         """SHA-256 over every column, name, weight and key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import uproot
+from numpy.typing import NDArray
 
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.names import BranchNames
@@ -189,3 +190,30 @@ def check_sample(
                 )
             types[name] = dtype if name not in types else np.result_type(types[name], dtype)
     return SampleFiles(sample, found, MappingProxyType(types))
+
+
+def iterate_branches(
+    path: str | Path, tree: str | None, branches: set[str], chunk_rows: int
+) -> Iterator[tuple[dict[str, NDArray], int]]:
+    """Values of some branches of one file, in chunks, with the entry at which each chunk starts.
+
+    Raises:
+        InputError: If the file cannot be read or its data are damaged.
+    """
+    found = open_tree(path, tree)
+    start = 0
+    with found.file:
+        steps = found.iterate(filter_name=lambda name: name in branches, step_size=chunk_rows, library="np")
+        while True:
+            try:
+                columns = next(steps, None)
+            except (
+                Exception
+            ) as error:  # decompression and decoding raise what they like; all means a damaged file
+                raise InputError(
+                    f"{path} is damaged after entry {start}: {type(error).__name__}: {error}"
+                ) from error
+            if columns is None:
+                return
+            yield columns, start
+            start += len(next(iter(columns.values())))

@@ -81,8 +81,8 @@ def fit_photons(
     """Least-squares energies and directions of photons whose sum is the beams' four-momentum.
 
     Energy, polar angle and azimuth of each photon move by their resolutions until the four constraints hold,
-    which are linearised about the last step and solved by Lagrange multipliers. Widths are taken at the measured
-    energies.
+    which are linearised about the last step and solved by Lagrange multipliers. Widths are those of the
+    measured energies.
 
     Args:
         momenta: Measured laboratory four-momenta, shape (n, n_photons, 4), px, py, pz, E in GeV; two photons

@@ -3,90 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import (
     FIT_CHI2_COLUMN,
     TRUE_PAIR_COLUMN,
-    PairingRecipe,
     build_candidates,
     photon_momenta,
 )
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.cut_flow import CutCounter, CutFlow
+from darksieve.datasets.duplicates import refuse_duplicates
 from darksieve.datasets.events import Events, Role, concatenate
 from darksieve.datasets.expressions import Expression
-from darksieve.datasets.files import SampleFiles, TreeInfo, check_sample, describe, open_tree
-from darksieve.datasets.folds import EVENT_KEY, hash_event_key
-from darksieve.datasets.kinematic_fit import PhotonResolution, fit_photons
+from darksieve.datasets.files import SampleFiles, TreeInfo, check_sample, describe, iterate_branches
+from darksieve.datasets.folds import hash_event_key
+from darksieve.datasets.kinematic_fit import fit_photons
+from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.errors import InputError
 
 _CANDIDATE = "__candidate__"
-_POLICIES = {
-    "non_finite": ("error", "drop", "keep"),
-    "negative_weights": ("error", "drop", "keep"),
-    "duplicates": ("error", "keep"),
-}
-
-
-@dataclass(frozen=True)
-class ReadRecipe:
-    """What is read from every sample of a search.
-
-    Attributes:
-        columns: Names that the events shall have, in basf2's or ROOT's form: branches, columns of pairing
-            (:data:`~darksieve.datasets.candidates.KINEMATIC_COLUMNS`), ``pair1_<var>``, ``fit_chi2``.
-        luminosity_fb: The search's luminosity in 1/fb, which background weights refer to.
-        select: Expression that candidates of every sample must pass; it may use columns of pairing.
-        pairings: How candidates are made of photons; None where a row of the file is a candidate.
-        beams: Needed for pairings.
-        resolution: What the kinematic fit assumes of the photons.
-        event_key: Branches of the event key; those present are used.
-        chunk_rows: Rows of the file that are in memory at once; a basket of the file is the least.
-        non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
-        may_be_missing: Columns in which NaN means "missing" and is kept.
-        negative_weights: What to do with rows of negative weight: error, drop or keep.
-        duplicates: What to do with rows of the same event key and ``__candidate__``: error or keep.
-        may_be_empty: Whether a sample of which nothing is left is allowed.
-
-    Raises:
-        InputError: If a value is not one of those named here, or the selection is no expression.
-    """
-
-    columns: tuple[str, ...]
-    luminosity_fb: float
-    select: str | None = None
-    pairings: PairingRecipe | None = None
-    beams: Beams | None = None
-    resolution: PhotonResolution = field(default_factory=PhotonResolution)
-    event_key: tuple[str, ...] = EVENT_KEY
-    chunk_rows: int = 50_000
-    non_finite: str = "error"
-    may_be_missing: tuple[str, ...] = ()
-    negative_weights: str = "error"
-    duplicates: str = "error"
-    may_be_empty: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("columns", "event_key", "may_be_missing"):
-            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
-        for name, allowed in _POLICIES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} is {getattr(self, name)!r}; it is one of {list(allowed)}")
-        if self.chunk_rows < 1:
-            raise InputError(f"chunk_rows is {self.chunk_rows}; it is at least 1")
-        if not (np.isfinite(self.luminosity_fb) and self.luminosity_fb > 0):
-            raise InputError(f"luminosity_fb is {self.luminosity_fb}; it is a positive number")
-        if self.select is not None:
-            Expression(self.select)
-        if self.pairings is not None and self.beams is None:
-            raise InputError("pairings need beams, since their angles are those of the centre-of-mass system")
 
 
 @dataclass
@@ -199,15 +140,15 @@ class SampleReader:
         steps = ["rows read"]
         if self._sample_select:
             steps.append(f"sample: {self._sample_select.text}")
-        if self.recipe.negative_weights == "drop":
+        if self.sample.negative_weights == "drop":
             steps.append("weight not negative")
         if self.recipe.pairings:
-            steps += ["finite momenta"] if self.recipe.non_finite == "drop" else []
+            steps += ["finite momenta"] if self.sample.non_finite == "drop" else []
             steps += ["kinematic fit converged"] if self._fits else []
             steps.append("pairings")
         if self._select:
             steps.append(f"candidates: {self._select.text}")
-        if self.recipe.non_finite == "drop":
+        if self.sample.non_finite == "drop":
             steps.append("finite columns")
         return CutCounter(self.sample.name, steps)
 
@@ -241,7 +182,7 @@ class SampleReader:
             origins.append((path, rows.entry))
         events = self._events(parts)
         if self.recipe.duplicates == "error":
-            self._refuse_duplicates(events, origins)
+            refuse_duplicates(events, origins, f"sample {self.sample.name}", self._key)
         return events
 
     def _passes(self) -> Iterator[tuple[Path, _Rows]]:
@@ -319,7 +260,7 @@ class SampleReader:
             raise InputError(f"{info.place}: {error}") from None
 
     def _without_negative_weights(self, info: TreeInfo, rows: _Rows) -> _Rows:
-        policy = self.recipe.negative_weights
+        policy = self.sample.negative_weights
         if policy == "keep" or self.sample.weight is None:
             if policy == "drop":
                 self._counter.count("weight not negative", len(rows), len(rows))
@@ -337,7 +278,7 @@ class SampleReader:
         return rows
 
     def _without_non_finite(self, info: TreeInfo, rows: _Rows, names: Iterable[str], step: str) -> _Rows:
-        policy = self.recipe.non_finite
+        policy = self.sample.non_finite
         if policy == "keep":
             return rows
         good = np.ones(len(rows), dtype=bool)
@@ -351,9 +292,10 @@ class SampleReader:
             if policy == "error":
                 bad = ~finite
                 n_nan = int(np.isnan(values).sum())
+                first, last = rows.entry[0], rows.entry[-1]
                 raise InputError(
                     f"{info.place}: column {name!r} has {int(bad.sum())} values that are not finite "
-                    f"({n_nan} NaN) among the entries {rows.entry[0]} to {rows.entry[-1]}, the first in entry {rows.entry[bad][0]}; "
+                    f"({n_nan} NaN) in entries {first} to {last}, the first in entry {rows.entry[bad][0]}; "
                     "select them away, or say what to do with them: non_finite: drop or keep"
                 )
             good &= finite
@@ -365,7 +307,7 @@ class SampleReader:
         recipe, pairings = self.recipe, self.recipe.pairings
         assert pairings is not None
         assert recipe.beams is not None
-        if recipe.non_finite != "keep":
+        if self.sample.non_finite != "keep":
             rows = self._without_non_finite(info, rows, self._momentum_branches, "finite momenta")
         components = pairings.raw_momentum if self._fits else pairings.momentum
         momenta = photon_momenta(rows.columns, pairings.photons, components)
@@ -418,66 +360,6 @@ class SampleReader:
             key=joined([part.key for part in parts]),
             candidate=joined([part.candidate for part in parts]),
         )
-
-    def _refuse_duplicates(self, events: Events, origins: list[tuple[Path, NDArray[np.int64]]]) -> None:
-        twice = find_duplicates(events)
-        if not len(twice):
-            return
-        second = int(twice[0])
-        same = (events.key == events.key[second]) & (events.candidate == events.candidate[second])
-        first = int(np.flatnonzero(same)[0])
-        ends = np.cumsum([len(entries) for _, entries in origins])
-
-        def origin(row: int) -> str:
-            part = int(np.searchsorted(ends, row, side="right"))
-            path, entries = origins[part]
-            return f"{path} entry {entries[row - (ends[part] - len(entries))]}"
-
-        what = (
-            "event key and __candidate__" if self._has_candidate else "event key (there is no __candidate__)"
-        )
-        raise InputError(
-            f"sample {self.sample.name}: {len(twice)} of {len(events)} rows are there twice (same {what}), "
-            f"first {origin(second)}, which repeats {origin(first)}; is a file listed twice, or does the event key "
-            f"{self._key} lack a branch? duplicates: keep reads them all"
-        )
-
-
-def find_duplicates(events: Events) -> NDArray[np.intp]:
-    """Rows that repeat an earlier row's sample, event key and candidate, in increasing order."""
-    # keys are uniform hashes, so adding an odd multiple of the small numbers keeps different rows apart
-    small = events.sample_index.astype(np.int64) * 100_003 + events.candidate
-    mark = events.key + (small + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    order = np.argsort(mark, kind="stable")
-    repeats = mark[order][1:] == mark[order][:-1]
-    return np.sort(order[1:][repeats])
-
-
-def iterate_branches(
-    path: str | Path, tree: str | None, branches: set[str], chunk_rows: int
-) -> Iterator[tuple[dict[str, NDArray], int]]:
-    """Values of some branches of one file, in chunks, with the entry at which each chunk starts.
-
-    Raises:
-        InputError: If the file cannot be read or its data are damaged.
-    """
-    found = open_tree(path, tree)
-    start = 0
-    with found.file:
-        steps = found.iterate(filter_name=lambda name: name in branches, step_size=chunk_rows, library="np")
-        while True:
-            try:
-                columns = next(steps, None)
-            except (
-                Exception
-            ) as error:  # decompression and decoding raise what they like; all means a damaged file
-                raise InputError(
-                    f"{path} is damaged after entry {start}: {type(error).__name__}: {error}"
-                ) from error
-            if columns is None:
-                return
-            yield columns, start
-            start += len(next(iter(columns.values())))
 
 
 def read_branch(
