@@ -24,8 +24,8 @@ class CrossSections:
     gamma_gamma_fb: float = _number(
         4.99e6,
         "fb",
-        "e+e- -> γγ(γ) in 10 to 170 degrees in the CMS, E* > 0.15 GeV, Belle II Physics Book, arXiv:1808.10567, "
-        "from memory; leading order gives 4.52e6",
+        "e+e- -> γγ(γ) in 10 to 170 degrees in the CMS, E* > 0.15 GeV, Belle II Physics Book, "
+        "arXiv:1808.10567, from memory; leading order gives 4.52e6",
     )
     gamma_eta_fb: float = _number(
         4.5, "fb", "e+e- -> γη at 10.58 GeV, 4.5 +1.2 -1.1 ± 0.3 fb, BaBar, hep-ex/0605018"

@@ -21,6 +21,7 @@ from darksieve.datasets.simulation.decays import (
 )
 from darksieve.datasets.simulation.detector import Detector
 from darksieve.datasets.simulation.qed import ThreePhotonGenerator
+from darksieve.errors import InputError
 
 # particle numbers of the photons' mothers; 0: none
 ALP_PDG = 9000005
@@ -30,16 +31,24 @@ ETA_PDG, ETA_PRIME_PDG, OMEGA_PDG, PI0_PDG = 221, 331, 223, 111
 class Source(Protocol):
     """Generator of one process: photons in the CMS, shape (n, n_photons, 4), and their cross section."""
 
-    mothers: ClassVar[tuple[int, ...]] | tuple[int, ...]
-    force_fake: ClassVar[bool]
+    @property
+    def mothers(self) -> tuple[int, ...]:
+        """Particle number of each photon's mother, 0 for none."""
 
     @property
-    def cross_section_fb(self) -> float: ...
+    def force_fake(self) -> bool:
+        """Whether the detector has to add at least one fake cluster."""
 
     @property
-    def cross_section_error_fb(self) -> float: ...
+    def cross_section_fb(self) -> float:
+        """Inside the generator's cuts, times branching fractions and filters."""
 
-    def generate(self, rng: np.random.Generator, n_events: int) -> Floats: ...
+    @property
+    def cross_section_error_fb(self) -> float:
+        """Statistical error of it; 0 where it is a formula or a config number."""
+
+    def generate(self, rng: np.random.Generator, n_events: int) -> Floats:
+        """CMS four-momenta of ``n_events`` unweighted events."""
 
 
 class ThreePhotonSource(ThreePhotonGenerator):
@@ -68,7 +77,7 @@ def photon_with_resonance(rng: np.random.Generator, sqrt_s: float, masses: Float
 
 @dataclass(frozen=True)
 class ResonanceSource:
-    """e+e- -> γX, X -> γγ with a narrow X of fixed mass in the full solid angle; the rate includes the decay."""
+    """e+e- -> γX, X -> γγ with a narrow X in the full solid angle; the rate includes the decay."""
 
     sqrt_s: float
     mass: float
@@ -219,6 +228,8 @@ class TwoPhotonSource:
         return float(1 - np.exp(-self.detector.beam_background_rate(self.min_fake_energy)) * none)
 
     def generate(self, rng: np.random.Generator, n_events: int) -> Floats:
+        if n_events and self._largest_probability == 0:
+            raise InputError("γγ events need a fake cluster, and the detector's settings make none")
         parts: list[Floats] = []
         missing = n_events
         while missing > 0:
