@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.atomic import atomic_path
 from darksieve.errors import InputError
 
 FORMAT = "darksieve-scores/1"
@@ -128,16 +128,9 @@ class Scores:
             values = getattr(self, name)
             table[column] = _dictionary(values) if _DTYPES[name] is np.str_ else pa.array(values)
         table |= {name: pa.array(values) for name, values in self.event_columns.items()}
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            pq.write_table(
-                pa.table(table).replace_schema_metadata({"format": FORMAT}), partial, compression="zstd"
-            )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_path(path) as temporary:
+            whole = pa.table(table).replace_schema_metadata({"format": FORMAT})
+            pq.write_table(whole, temporary, compression="zstd")
 
     @classmethod
     def load(cls, path: Path | str) -> Scores:

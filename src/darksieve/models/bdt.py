@@ -1,0 +1,247 @@
+"""Gradient-boosted decision trees: xgboost's ``hist``, behind the interface of all classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from darksieve.atomic import write_json
+from darksieve.errors import InputError
+from darksieve.models.estimator import (
+    BdtOptions,
+    EpochCallback,
+    Validation,
+    balanced_weights,
+    read_json,
+    write_bytes,
+)
+
+if TYPE_CHECKING:
+    import xgboost
+
+FORMAT = "darksieve-bdt/1"
+_DEFAULT = BdtOptions()
+
+
+class Bdt(ClassifierMixin, BaseEstimator):
+    """A binary classifier of boosted trees; its keywords are those of :class:`BdtOptions`.
+
+    Args:
+        features: Names of the columns of X, stored with the model.
+        seed: Of the row and feature draws.
+        n_threads: Threads of xgboost. One by default: oversubscribed threads cost a factor of four.
+
+    Attributes:
+        classes_: The two labels; the second is the signal.
+        history_: For each tree, ``train_loss`` and (with a validation part) ``validation_loss``.
+        n_trees_: Trees in use, up to the best of the validation part.
+    """
+
+    history_: list[dict[str, float]]
+
+    def __init__(
+        self,
+        *,
+        n_trees: int = _DEFAULT.n_trees,
+        max_depth: int = _DEFAULT.max_depth,
+        learning_rate: float = _DEFAULT.learning_rate,
+        min_child_weight: float = _DEFAULT.min_child_weight,
+        row_fraction: float = _DEFAULT.row_fraction,
+        feature_fraction: float = _DEFAULT.feature_fraction,
+        l2: float = _DEFAULT.l2,
+        max_bins: int = _DEFAULT.max_bins,
+        patience: int = _DEFAULT.patience,
+        device: str = _DEFAULT.device,
+        features: Sequence[str] | None = None,
+        seed: int = 0,
+        n_threads: int = 1,
+    ) -> None:
+        self.n_trees = n_trees
+        self.max_depth = max_depth
+        self.learning_rate = learning_rate
+        self.min_child_weight = min_child_weight
+        self.row_fraction = row_fraction
+        self.feature_fraction = feature_fraction
+        self.l2 = l2
+        self.max_bins = max_bins
+        self.patience = patience
+        self.device = device
+        self.features = features
+        self.seed = seed
+        self.n_threads = n_threads
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def fit(
+        self,
+        X: NDArray,
+        y: NDArray,
+        sample_weight: NDArray | None = None,
+        *,
+        validation: Validation | None = None,
+        on_epoch: EpochCallback | None = None,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """Fit the trees; with a validation part, stop where its loss is least.
+
+        Args:
+            X: Features, shape (n, n_features), finite.
+            y: Labels of two classes, shape (n,).
+            sample_weight: Not negative, shape (n,); only ratios within a class matter.
+            validation: X, y and weights (or None) of rows that are not in the fit.
+            on_epoch: Called with (tree, losses).
+            checkpoint: Not used: a fit is short, and repeats to the same numbers.
+
+        Raises:
+            ValueError: If X is not finite, a label is missing, or a weight is negative.
+        """
+        import xgboost
+
+        X, y = validate_data(self, X, y, dtype=np.float32, order=None)
+        check_classification_targets(y)
+        target = type_of_target(y, input_name="y")
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) > 2:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {target}.")
+        if len(self.classes_) < 2:
+            raise ValueError("Classifier can't train when only one class is present.")
+        _check_features(self.features, X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        weights = balanced_weights(labels, sample_weight)
+        names = None if self.features is None else list(self.features)
+        train = xgboost.QuantileDMatrix(
+            X, labels, weight=weights, feature_names=names, max_bin=self.max_bins, nthread=self.n_threads
+        )
+        watched = [(train, "train")]
+        if validation is not None:
+            X_val, y_val, w_val = validation
+            y_val = np.searchsorted(self.classes_, y_val)
+            held_out = xgboost.QuantileDMatrix(
+                np.asarray(X_val, dtype=np.float32),
+                y_val,
+                weight=balanced_weights(y_val, w_val),
+                feature_names=names,
+                ref=train,
+                nthread=self.n_threads,
+            )
+            watched.append((held_out, "validation"))
+        losses: dict[str, dict[str, list[float]]] = {}
+        callbacks: list[Any] = [_report(on_epoch)] if on_epoch is not None else []
+        if validation is not None and self.patience:
+            callbacks.append(xgboost.callback.EarlyStopping(rounds=self.patience, save_best=True))
+        booster = xgboost.train(
+            {
+                "objective": "binary:logistic",
+                "eval_metric": "logloss",
+                "tree_method": "hist",
+                "max_depth": self.max_depth,
+                "eta": self.learning_rate,
+                "min_child_weight": self.min_child_weight,
+                "subsample": self.row_fraction,
+                "colsample_bytree": self.feature_fraction,
+                "lambda": self.l2,
+                "max_bin": self.max_bins,
+                "base_score": 0.5,
+                "device": self.device,
+                "nthread": self.n_threads,
+                "seed": self.seed,
+                "verbosity": 0,
+            },
+            train,
+            num_boost_round=self.n_trees,
+            evals=watched,
+            evals_result=losses,
+            callbacks=callbacks,
+            verbose_eval=False,
+        )
+        per_tree = {f"{part}_loss": values["logloss"] for part, values in losses.items()}
+        self.history_ = [
+            dict(zip(per_tree, row, strict=True)) for row in zip(*per_tree.values(), strict=True)
+        ]
+        self.booster_ = booster
+        self.n_trees_ = booster.num_boosted_rounds()
+        return self
+
+    def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
+        """Probabilities of the two classes at equal priors, shape (n, 2)."""
+        check_is_fitted(self, "booster_")
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        signal = self.booster_.inplace_predict(X, validate_features=False).astype(np.float32)
+        return np.stack([1 - signal, signal], axis=1)
+
+    def predict(self, X: NDArray) -> NDArray:
+        """The likelier label of each row, shape (n,)."""
+        check_is_fitted(self, "booster_")
+        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
+
+    def save(self, directory: Path | str) -> None:
+        """Write ``trees.ubj`` and ``bdt.json`` into a directory."""
+        check_is_fitted(self, "booster_")
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_bytes(directory / "trees.ubj", bytes(self.booster_.save_raw("ubj")))
+        features = None if self.features is None else list(self.features)
+        document = {
+            "format": FORMAT,
+            "parameters": self.get_params(deep=False) | {"features": features},
+            "classes": self.classes_.tolist(),
+            "n_features": int(self.n_features_in_),
+            "history": self.history_,
+        }
+        write_json(directory / "bdt.json", document)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: If the directory does not hold such a model.
+        """
+        import xgboost
+
+        directory = Path(directory)
+        document = read_json(directory / "bdt.json")
+        if document.get("format") != FORMAT:
+            raise InputError(f"{directory}: format {document.get('format')!r} is not {FORMAT!r}")
+        parameters = document["parameters"]
+        if parameters["features"] is not None:
+            parameters["features"] = tuple(parameters["features"])
+        model = cls(**parameters)
+        model.classes_ = np.array(document["classes"])
+        model.n_features_in_ = document["n_features"]
+        model.history_ = document["history"]
+        booster: xgboost.Booster = xgboost.Booster({"nthread": model.n_threads})
+        try:
+            booster.load_model(bytearray((directory / "trees.ubj").read_bytes()))
+        except (OSError, xgboost.core.XGBoostError) as error:
+            raise InputError(f"{directory}/trees.ubj cannot be read: {error}") from None
+        model.booster_ = booster
+        model.n_trees_ = booster.num_boosted_rounds()
+        return model
+
+
+def _check_features(features: Sequence[str] | None, X: NDArray) -> None:
+    if features is not None and len(features) != X.shape[1]:
+        raise ValueError(f"{len(features)} feature names for {X.shape[1]} columns")
+
+
+def _report(on_epoch: EpochCallback) -> Any:
+    import xgboost
+
+    class Report(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            on_epoch(epoch, {f"{part}_loss": values["logloss"][-1] for part, values in evals_log.items()})
+            return False
+
+    return Report()

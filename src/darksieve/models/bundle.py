@@ -1,0 +1,221 @@
+"""The bundle: the fitted models of all folds with all that is needed to score other events the same way.
+
+Layout of the directory (documents are JSON; nothing is ever unpickled)::
+
+    bundle.json            format, model, options, features, schema, folds, mass range, hashes, version,
+                           and the SHA-256 of every other file and of itself
+    fold0/ … fold{k-1}/    one fitted model each: network.json + weights.safetensors, or bdt.json + trees.ubj
+    working_points.json    where there are some
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve import __version__
+from darksieve.atomic import sha256_of_file, sha256_of_json, write_json
+from darksieve.datasets.events import Events
+from darksieve.datasets.folds import fold_of
+from darksieve.errors import InputError, nearest
+from darksieve.models.estimator import (
+    Classifier,
+    Options,
+    load_classifier,
+    parse_options,
+    read_json,
+)
+
+FORMAT = "darksieve-bundle/1"
+DOCUMENT = "bundle.json"
+WORKING_POINTS = "working_points.json"
+_ROWS_AT_ONCE = 262_144
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Models of k folds; each event is scored by the model of its fold, which has not seen it.
+
+    Attributes:
+        name: Name of the classifier.
+        model: Name in the registry of models.
+        options: The model's options.
+        features: Columns that events must have, in the models' order.
+        classifiers: One fitted model per fold.
+        schema: Type of each feature's column in training, e.g. ``{"M_gg": "float64"}``.
+        mass_column: The candidate's own mass, or None where the models are not conditioned on one.
+        mass_range: Lowest and highest own mass of the training's signal in GeV, or None.
+        fold_salt: Salt of the folds' hash.
+        data_hash: SHA-256 over the training rows.
+        config_hash: SHA-256 of the config that the training came from, or None.
+        version: Of darksieve.
+        working_points: Document with score boundaries, or None.
+    """
+
+    name: str
+    model: str
+    options: Options
+    features: tuple[str, ...]
+    classifiers: tuple[Classifier, ...]
+    schema: Mapping[str, str]
+    mass_column: str | None = None
+    mass_range: tuple[float, float] | None = None
+    fold_salt: int = 0
+    data_hash: str = ""
+    config_hash: str | None = None
+    version: str = __version__
+    working_points: Mapping[str, Any] | None = None
+
+    @property
+    def n_folds(self) -> int:
+        return len(self.classifiers)
+
+    def fold(self, events: Events) -> NDArray[np.int8]:
+        """Fold of each event, shape (n,)."""
+        return fold_of(events.key, self.n_folds, self.fold_salt)
+
+    def score(self, events: Events) -> NDArray[np.float32]:
+        """Signal probability of each row by the model of its event's fold, shape (n,).
+
+        Raises:
+            InputError: If a feature is missing or not finite.
+        """
+        check_features(events, self.features, f"bundle {self.name}")
+        fold = self.fold(events)
+        scores = np.empty(len(events), dtype=np.float32)
+        for k, classifier in enumerate(self.classifiers):
+            rows = np.flatnonzero(fold == k)
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                some = rows[start : start + _ROWS_AT_ONCE]
+                scores[some] = classifier.predict_proba(feature_matrix(events, self.features, some))[:, 1]
+        return scores
+
+    def in_mass_range(self, events: Events) -> NDArray[np.bool_]:
+        """Rows whose own mass lies where the models saw signal, shape (n,); elsewhere they extrapolate."""
+        if self.mass_range is None or self.mass_column is None:
+            return np.ones(len(events), dtype=bool)
+        mass = events[self.mass_column]
+        return (mass >= self.mass_range[0]) & (mass <= self.mass_range[1])
+
+    def with_working_points(self, document: Mapping[str, Any] | None) -> Bundle:
+        """The same bundle with other working points."""
+        return dataclasses.replace(self, working_points=document)
+
+    def save(self, directory: Path | str) -> None:
+        """Write the bundle; ``bundle.json``, which makes it one, comes last."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / DOCUMENT).unlink(missing_ok=True)
+        (directory / WORKING_POINTS).unlink(missing_ok=True)
+        for old in directory.glob("fold*"):
+            shutil.rmtree(old)
+        for k, classifier in enumerate(self.classifiers):
+            classifier.save(directory / f"fold{k}")
+        if self.working_points is not None:
+            write_json(directory / WORKING_POINTS, self.working_points)
+        files = sorted(path for path in directory.rglob("*") if path.is_file())
+        document = {
+            "format": FORMAT,
+            "name": self.name,
+            "model": self.model,
+            "options": dataclasses.asdict(self.options),
+            "features": list(self.features),
+            "schema": dict(self.schema),
+            "folds": {
+                "n": self.n_folds,
+                "salt": self.fold_salt,
+                "from": "event key: __experiment__, __run__, …",
+            },
+            "mass_column": self.mass_column,
+            "mass_range": None if self.mass_range is None else list(self.mass_range),
+            "hashes": {"data": self.data_hash, "config": self.config_hash},
+            "version": self.version,
+            "files": {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in files},
+        }
+        document["sha256"] = sha256_of_json(_plain(document))
+        write_json(directory / DOCUMENT, document)
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Bundle:
+        """Read what ``save`` wrote; its scores are bit-equal.
+
+        Raises:
+            InputError: If there is no bundle, or a file is missing or not as it was written.
+        """
+        directory = Path(directory)
+        if not (directory / DOCUMENT).is_file():
+            raise InputError(f"{directory} is not a bundle: it has no {DOCUMENT}")
+        document = read_json(directory / DOCUMENT)
+        if document.get("format") != FORMAT:
+            raise InputError(f"{directory / DOCUMENT}: format {document.get('format')!r} is not {FORMAT!r}")
+        stated = document.pop("sha256", None)
+        if stated != sha256_of_json(document):
+            raise InputError(
+                f"{directory / DOCUMENT} has been changed since it was written: its hash differs"
+            )
+        for name, sha256 in document["files"].items():
+            path = directory / name
+            if not path.is_file():
+                raise InputError(f"{directory}: the bundle's file {name} is missing")
+            if sha256_of_file(path) != sha256:
+                raise InputError(f"{path} has been changed since the bundle was written: its hash differs")
+        model = document["model"]
+        options = parse_options(model, document["options"])
+        with_points = WORKING_POINTS in document["files"]
+        return cls(
+            name=document["name"],
+            model=model,
+            options=options,
+            features=tuple(document["features"]),
+            classifiers=tuple(
+                load_classifier(model, directory / f"fold{k}") for k in range(document["folds"]["n"])
+            ),
+            schema=document["schema"],
+            mass_column=document["mass_column"],
+            mass_range=None if document["mass_range"] is None else tuple(document["mass_range"]),
+            fold_salt=document["folds"]["salt"],
+            data_hash=document["hashes"]["data"],
+            config_hash=document["hashes"]["config"],
+            version=document["version"],
+            working_points=read_json(directory / WORKING_POINTS) if with_points else None,
+        )
+
+
+def check_features(events: Events, features: Sequence[str], place: str) -> None:
+    """Every feature is a column and finite.
+
+    Raises:
+        InputError: Names the missing column and the nearest one, or the column with the number of its values
+            that are NaN or infinite.
+    """
+    for name in features:
+        if name not in events.columns:
+            raise InputError(f"{place}: the events have no column {name!r}{nearest(name, events.columns)}")
+        n_bad = int(np.count_nonzero(~np.isfinite(events[name])))
+        if n_bad:
+            raise InputError(
+                f"{place}: feature {name!r} is NaN or infinite in {n_bad} of {len(events)} rows; select those"
+                " rows away or leave the feature out"
+            )
+
+
+def feature_matrix(events: Events, features: Sequence[str], rows: NDArray) -> NDArray[np.float32]:
+    """Features of some rows, shape (n_rows, n_features), float32, F-ordered."""
+    matrix = np.empty((len(features), len(rows)), dtype=np.float32)
+    for values, name in zip(matrix, features, strict=True):
+        values[:] = events[name][rows]
+    return matrix.T
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is read back from JSON: tuples are lists."""
+    import json
+
+    return json.loads(json.dumps(document))
