@@ -87,9 +87,10 @@ class CrystalBall:
         """n independent draws, shape (n,), of a function with scalar parameters."""
         return np.asarray(self.quantile(rng.random(n)))
 
-    def __getitem__(self, i: int) -> CrystalBall:
-        """One function of several."""
-        return CrystalBall(*(float(np.asarray(getattr(self, f.name)).reshape(-1)[i]) for f in fields(self)))
+    def one(self, i: int) -> CrystalBall:
+        """Function i of several, with scalar parameters."""
+        values = np.broadcast_arrays(*(getattr(self, f.name) for f in fields(self)))
+        return CrystalBall(*(float(value.reshape(-1)[i]) for value in values))
 
     def as_dict(self) -> dict[str, float]:
         """The parameters of one function by name, as the hand-over document spells them."""

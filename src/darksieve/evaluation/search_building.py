@@ -246,7 +246,7 @@ def _channel_entries(
             "window": [float(windows.low[i]), float(windows.high[i])],
             "yield_per_unit": float(yields[i]),
             "shape": "double_sided_crystal_ball",
-            **shape[i].as_dict(),
+            **shape.one(i).as_dict(),
             "background": _family(choice) | _expectation(fitted, i) | ({"peaking": peaks} if peaks else {}),
         }
         excluded = windows.excluded_in(i)

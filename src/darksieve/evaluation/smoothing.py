@@ -12,7 +12,7 @@ from scipy.interpolate import BSpline
 from scipy.optimize import minimize_scalar
 
 _DEGREE = 3
-_LOG_PENALTY_RANGE = (-12.0, 24.0)
+_LOG_PENALTY_RANGE = (-12.0, 16.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def _basis(x: NDArray, lower: float, upper: float, n_intervals: int, order: int)
     """Design matrix (n, n_intervals + 3) and penalty matrix of the differences of the given order."""
     n_coefficients = n_intervals + _DEGREE
     knots = _knots(lower, upper, n_coefficients)
-    design = BSpline.design_matrix(np.clip(x, lower, upper), knots, _DEGREE).toarray()
+    design = BSpline.design_matrix(np.clip(x, lower, upper), knots, _DEGREE, extrapolate=True).toarray()
     differences = np.diff(np.eye(n_coefficients), n=order, axis=0)
     return design, differences.T @ differences
 
@@ -225,7 +225,7 @@ def _trace(hessian: NDArray, information: NDArray) -> float:
 
 def _best(fit: Callable[[float], tuple[float, NDArray, float]]) -> tuple[NDArray, float]:
     """Coefficients and effective parameters at the best penalty: a grid, then its best interval refined."""
-    grid = np.linspace(*_LOG_PENALTY_RANGE, 13)
+    grid = np.linspace(*_LOG_PENALTY_RANGE, 11)
     scores = [fit(g)[0] for g in grid[::-1]][
         ::-1
     ]  # from smooth to rough: each fit starts from a smoother one
