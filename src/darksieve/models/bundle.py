@@ -57,6 +57,7 @@ class Bundle:
         config_hash: SHA-256 of the config that the training came from, or None.
         version: Of darksieve.
         working_points: Document with score boundaries, or None.
+        reading: How candidates are made of a file's rows, for inference, or None.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Bundle:
     config_hash: str | None = None
     version: str = __version__
     working_points: Mapping[str, Any] | None = None
+    reading: Mapping[str, Any] | None = None
 
     @property
     def n_folds(self) -> int:
@@ -120,7 +122,6 @@ class Bundle:
             classifier.save(directory / f"fold{k}")
         if self.working_points is not None:
             write_json(directory / WORKING_POINTS, self.working_points)
-        files = sorted(path for path in directory.rglob("*") if path.is_file())
         document = {
             "format": FORMAT,
             "name": self.name,
@@ -137,10 +138,9 @@ class Bundle:
             "mass_range": None if self.mass_range is None else list(self.mass_range),
             "hashes": {"data": self.data_hash, "config": self.config_hash},
             "version": self.version,
-            "files": {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in files},
+            "reading": self.reading,
         }
-        document["sha256"] = sha256_of_json(_plain(document))
-        write_json(directory / DOCUMENT, document)
+        _seal(directory, document)
 
     @classmethod
     def load(cls, directory: Path | str) -> Bundle:
@@ -185,7 +185,32 @@ class Bundle:
             config_hash=document["hashes"]["config"],
             version=document["version"],
             working_points=read_json(directory / WORKING_POINTS) if with_points else None,
+            reading=document["reading"],
         )
+
+
+def attach_working_points(directory: Path | str, working_points: Mapping[str, Any]) -> None:
+    """Give a bundle on disk other working points; its models stay as they are, byte by byte.
+
+    Raises:
+        InputError: If there is no bundle, or it is not as it was written.
+    """
+    directory = Path(directory)
+    Bundle.load(directory)
+    document = read_json(directory / DOCUMENT)
+    write_json(directory / WORKING_POINTS, working_points)
+    _seal(directory, document)
+
+
+def _seal(directory: Path, document: dict[str, Any]) -> None:
+    """Write ``bundle.json`` with the hashes of the bundle's files and its own."""
+    files = [p for p in directory.glob("fold*/*") if p.is_file()]
+    if (directory / WORKING_POINTS).is_file():
+        files.append(directory / WORKING_POINTS)
+    sealed = {name: value for name, value in document.items() if name != "sha256"}
+    sealed["files"] = {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in sorted(files)}
+    sealed["sha256"] = sha256_of_json(_plain(sealed))
+    write_json(directory / DOCUMENT, sealed)
 
 
 def check_features(events: Events, features: Sequence[str], place: str) -> None:
