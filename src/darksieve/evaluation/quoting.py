@@ -271,7 +271,7 @@ def make_figures(
     ceiling: Ceiling,
     limit: Objective,
     objective: Objective,
-    luminosity_fb: float | None,
+    yield_per_efficiency: float,
     min_effective_events: float,
 ) -> Figures:
     signal, background = quoted.yields()
@@ -283,7 +283,7 @@ def make_figures(
         percent = 100 * best / value
         on_seen = limit(*seen.yields())
         optimism = value / on_seen
-    scale = 1.0 if luminosity_fb is None else 1.0 / luminosity_fb
+    scale = 1 / yield_per_efficiency
     errors: dict[str, NDArray] = {}
     if len(quoted.efficiency_replicates):
         drawn = limit(*quoted.replicate_yields())
