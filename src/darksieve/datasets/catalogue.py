@@ -176,7 +176,7 @@ class Sample:
             )
 
     def _check_background(self) -> None:
-        if isinstance(self.n_generated, Mapping) or self.mass_range is not None:
+        if isinstance(self.n_generated, Mapping) or self.mass_range is not None or self.mass is not None:
             raise InputError(f"samples.{self.name}: generated masses belong to a signal")
         from_generator = None
         if self.cross_section_fb is not None and self.n_generated is not None:

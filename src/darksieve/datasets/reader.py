@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,13 +140,15 @@ class SampleReader:
         steps = ["rows read"]
         if self._sample_select:
             steps.append(f"sample: {self._sample_select.text}")
+        if self._select and not self.recipe.pairings:
+            steps.append(f"candidates: {self._select.text}")
         if self.sample.negative_weights == "drop":
             steps.append("weight not negative")
         if self.recipe.pairings:
             steps += ["finite momenta"] if self.sample.non_finite == "drop" else []
             steps += ["kinematic fit converged"] if self._fits else []
             steps.append("pairings")
-        if self._select:
+        if self._select and self.recipe.pairings:
             steps.append(f"candidates: {self._select.text}")
         if self.sample.non_finite == "drop":
             steps.append("finite columns")
@@ -169,15 +171,23 @@ class SampleReader:
             if len(rows):
                 yield self._events([rows])
 
-    def read(self) -> Events:
+    def read(self, progress: Callable[[int], None] | None = None) -> Events:
         """The whole sample.
+
+        Args:
+            progress: Called after each chunk with the number of entries read since the last call.
 
         Raises:
             InputError: As :meth:`chunks`, and if rows are there twice.
         """
         parts: list[_Rows] = []
         origins: list[tuple[Path, NDArray[np.int64]]] = []
+        n_before = 0
         for path, rows in self._passes():
+            if progress is not None:
+                n_read = self.cut_flow.cuts[0].n_after
+                progress(n_read - n_before)
+                n_before = n_read
             parts.append(rows)
             origins.append((path, rows.entry))
         events = self._events(parts)
@@ -213,10 +223,12 @@ class SampleReader:
         n_read = len(raw[self._key[0]])
         count("rows read", n_read, n_read)
         entry = np.arange(start, start + n_read)
-        if self._sample_select is not None:
-            passed = np.flatnonzero(self._sample_select.select(raw))
-            count(f"sample: {self._sample_select.text}", n_read, len(passed))
-            if len(passed) < n_read:
+        for whose, expression in (("sample", self._sample_select), ("candidates", self._select)):
+            if expression is None or (whose == "candidates" and recipe.pairings is not None):
+                continue
+            passed = np.flatnonzero(expression.select(raw))
+            count(f"{whose}: {expression.text}", len(entry), len(passed))
+            if len(passed) < len(entry):
                 entry = entry[passed]
                 raw = {name: values[passed] for name, values in raw.items()}
         mass, weight = self._masses_and_weights(info, raw, entry)
@@ -231,7 +243,7 @@ class SampleReader:
         rows = self._without_negative_weights(info, rows)
         if recipe.pairings is not None:
             rows = self._pair(info, rows)
-        if self._select is not None:
+        if self._select is not None and recipe.pairings is not None:
             n_before = len(rows)
             selected = self._select.select(rows.columns)
             count(f"candidates: {self._select.text}", n_before, int(selected.sum()))
