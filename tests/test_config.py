@@ -28,7 +28,7 @@ def test_every_preset_survives_a_round_trip_through_its_resolved_form(name, tmp_
         ("luminosity_fb=-1", r"config error at luminosity_fb: .*greater than 0 \(value: -1\)"),
         ("scan.masses=[20]", r"give either step_sigma or masses"),
         ("samples.signal.files=[a.root]", r"config error at samples.signal: give either files"),
-        ("interpretation.parameter=g_aW", r"needs n_parents in channels \['all'\]"),
+        ("interpretation.parameter=branching_fraction", r"needs n_parents in channels \['all'\]"),
         ("confidence_level=.nan", r"config error at confidence_level"),
     ],
 )

@@ -57,8 +57,8 @@ class SampleConfig(Section):
     mass_range: Interval | None = None
     weight: str | None = None
     peaking: bool = False
-    non_finite: Literal["refuse", "drop", "keep"] = "refuse"
-    negative_weights: Literal["refuse", "drop", "keep"] = "refuse"
+    non_finite: Literal["error", "drop", "keep"] = "error"
+    negative_weights: Literal["error", "drop", "keep"] = "error"
 
     @model_validator(mode="after")
     def _one_source(self) -> SampleConfig:
@@ -192,7 +192,7 @@ class PseudoDataConfig(Section):
 class InterpretationConfig(Section):
     """What the limit is quoted on; ``darksieve.couplings`` converts it from the linear parameter."""
 
-    parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma", "g_aW"] = (
+    parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma"] = (
         "signal_events"
     )
     published: str | None = None
@@ -239,7 +239,7 @@ class SearchConfig(Section):
             raise ValueError("no sample has role: signal; the efficiency and the signal shape come from one")
         if "background" not in roles:
             raise ValueError("no sample has role: background; the expected limit needs one")
-        if self.interpretation.parameter in ("branching_fraction", "g_aW"):
+        if self.interpretation.parameter == "branching_fraction":
             missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
             if missing:
                 name = self.interpretation.parameter
@@ -253,6 +253,5 @@ class SearchConfig(Section):
             "cross_section": ("cross_section", "fb"),
             "g_agammagamma": ("cross_section", "fb"),
             "branching_fraction": ("branching_fraction", "1"),
-            "g_aW": ("branching_fraction", "1"),
             "signal_events": ("signal events", "1"),
         }[self.interpretation.parameter]

@@ -131,7 +131,7 @@ class RunFolder:
         record = StageRecord()
         started = time.perf_counter()
         begun = datetime.now(UTC).isoformat(timespec="seconds")
-        self._forget(name)
+        self.forget(name)
         yield record
         self.manifest["stages"][name] = {
             "key": key,
@@ -143,7 +143,8 @@ class RunFolder:
         }
         self.record(versions=versions())
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
+        """Drop the record of a stage, so that it is done again."""
         if self.manifest["stages"].pop(name, None) is not None:
             self.record()
 

@@ -1,0 +1,1 @@
+"""The chain of a run: one module a stage, each taking the type before it."""

@@ -1,0 +1,74 @@
+"""``darksieve limits``: documents in, limits out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from darksieve.errors import InputError
+from darksieve.evaluation.limits.answer import answer_documents
+from darksieve.progress import bar, say
+
+
+def limits_of_documents(
+    documents: Sequence[Path],
+    output: Path,
+    *,
+    confidence_level: float,
+    method: str,
+    n_toys: int,
+    cls_at: float | None,
+    test_statistic: str,
+    interpolation: str | None,
+    seed: int,
+) -> None:
+    """Answer documents and write ``output`` with a CSV beside it.
+
+    Raises:
+        InputError: If a document or an option is wrong; then nothing is written.
+        RuntimeError: If no point succeeded; the file is written all the same.
+    """
+    if output.suffix == ".csv":
+        raise InputError(f"-o {output}: name the JSON file; the CSV is written beside it")
+    if not 0 < confidence_level < 1:
+        raise InputError(
+            f"--cl {confidence_level}: a confidence level lies between 0 and 1, for example 0.95"
+        )
+    with bar("limits") as progress:
+        curve = answer_documents(
+            list(documents),
+            confidence_level=confidence_level,
+            method=method,
+            n_toys=n_toys,
+            cls_at=cls_at,
+            test_statistic=test_statistic,
+            interpolation=interpolation,
+            seed=seed,
+            progress=progress,
+        )
+    curve.save(output)
+    curve.save(output.with_suffix(".csv"))
+    _summarise(curve, output)
+    wanted = [point for point in curve.points if point.status not in ("vetoed", "no_signal")]
+    if wanted and not any(point.succeeded for point in wanted):
+        raise RuntimeError(f"no point succeeded; {output} says why")
+
+
+def _summarise(curve, output: Path) -> None:  # type: ignore[no-untyped-def]  # a LimitCurve
+    states: dict[str, int] = {}
+    for point in curve.points:
+        states[point.status] = states.get(point.status, 0) + 1
+    counts = ", ".join(f"{n} {status}" for status, n in states.items())
+    say(f"{output}: {100 * curve.confidence_level:g} % CLs limits on {curve.parameter.name} ({counts})")
+    if len(curve.points) <= 20:
+        unit = "" if curve.parameter.unit == "1" else f" {curve.parameter.unit}"
+        for point in curve.points:
+            observed = "-" if point.observed is None else f"{point.observed:.4g}"
+            median = (point.expected or {}).get(curve.band_keys[2])
+            expected = "-" if median is None or not np.isfinite(median) else f"{median:.4g}"
+            how = f"({point.status}, {point.method})"
+            say(f"  {point.label}: observed {observed}{unit}, expected {expected}{unit} {how}")
+    if curve.global_ is not None:
+        say(f"  largest excess: p0 = {curve.global_.p0_min:.3g}, global p = {curve.global_.p_global:.3g}")

@@ -1,0 +1,243 @@
+"""Working points of every channel: chosen on one half of the events, quoted on the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import write_json
+from darksieve.errors import InputError
+from darksieve.evaluation.scan_grid import mass_grid
+from darksieve.evaluation.search_building import in_vetoes
+from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
+from darksieve.evaluation.working_points import WorkingPoints
+from darksieve.models.bundle import attach_working_points
+from darksieve.run_folder import StageRecord
+from darksieve.workflow.context import Context
+from darksieve.workflow.scoring import bundle_path
+from darksieve.workflow.table import CandidateTable
+
+FORMAT = "darksieve-run-working-points/1"
+
+
+class ChannelScores:
+    """Candidates of one channel as the choice of working points takes them; the observable in GeV of mass."""
+
+    def __init__(self, table: CandidateTable, observable: str) -> None:
+        squared = position_of(observable) == "mass_squared"
+        self.key = table.key
+        self.label = table.label
+        self.weight = table.weight
+        self.mass = table.mass
+        self.observable = np.sqrt(np.maximum(table.observable, 0)) if squared else table.observable
+        self.part = np.where(table.chooses, "choose", "quote")
+        self.score = table.score
+
+
+def observable_of(context: Context, channel: str) -> str:
+    """The observable that a channel scans."""
+    return context.config.channels[channel].observable or context.config.scan.observable
+
+
+def range_of(context: Context, channel: str) -> tuple[float, float]:
+    """The hypotheses that a channel sees."""
+    low, high = context.config.scan.range
+    own = context.config.channels[channel].range
+    return (low, high) if own is None else (max(low, own[0]), min(high, own[1]))
+
+
+def pooled_shape(context: Context, table: CandidateTable, channel: str) -> SignalShape:
+    """The signal's shape in a channel, all categories together: it sets grid, bins and windows."""
+    rows = (table.channel == table.channel_names.index(channel)) & table.is_signal
+    if not rows.any():
+        raise InputError(
+            f"channel {channel}: no signal candidate passes its selection; loosen channels.{channel}"
+        )
+    return fit_signal_shape(
+        table.observable[rows],
+        table.mass[rows],
+        table.weight[rows],
+        position=position_of(observable_of(context, channel)),
+        name=f"signal in {channel}",
+    )
+
+
+def scan_masses(context: Context, shapes: Mapping[str, SignalShape]) -> NDArray[np.float64]:
+    """All hypotheses of the scan, vetoed ones included, in GeV.
+
+    Raises:
+        InputError: If a mass lies outside the simulated signal, or in no channel's range.
+    """
+    config = context.config
+    low, high = config.scan.range
+    for channel, shape in shapes.items():
+        start, end = range_of(context, channel)
+        if start < shape.mass_range[0] - 1e-3 or end > shape.mass_range[1] + 1e-3:
+            raise InputError(
+                f"scan.range: {start:g} to {end:g} GeV, but the selected signal of channel {channel} covers"
+                f" {shape.mass_range[0]:.4g} to {shape.mass_range[1]:.4g} GeV; simulate more, or narrow it"
+            )
+    if config.scan.masses is not None:
+        return np.unique(np.asarray(config.scan.masses, float))
+    assert config.scan.step_sigma is not None
+
+    def finest(masses: NDArray[np.float64]) -> NDArray[np.float64]:
+        widths = []
+        for channel, shape in shapes.items():
+            start, end = range_of(context, channel)
+            inside = (masses >= start) & (masses <= end)
+            widths.append(np.where(inside, shape.sigma(np.clip(masses, *shape.mass_range)), np.inf))
+        width = np.min(widths, axis=0)
+        if not np.isfinite(width).all():
+            gap = masses[~np.isfinite(width)][0]
+            raise InputError(f"scan.range: no channel's range holds {gap:.4g} GeV; extend channels.*.range")
+        return width
+
+    return mass_grid((low, high), finest, config.scan.step_sigma)
+
+
+def choose(context: Context) -> None:
+    """Choose the working points of every channel; without a classifier every candidate is kept."""
+    config = context.config
+    scan = config.scan.model_dump(
+        mode="json", include={"observable", "range", "step_sigma", "masses", "vetoes"}
+    )
+    depends_on = [
+        context.key("score"),
+        config.working_points.model_dump(mode="json"),
+        scan,
+        config.scan.background.model_dump(mode="json"),
+        {name: channel.model_dump(mode="json") for name, channel in config.channels.items()},
+        config.confidence_level,
+        config.linear_parameter,
+        config.seed,
+    ]
+
+    def work(record: StageRecord) -> str:
+        table = CandidateTable.load(context.run / "candidates.parquet")
+        shapes = {channel: pooled_shape(context, table, channel) for channel in config.channels}
+        masses = scan_masses(context, shapes)
+        document = _document(context, table, shapes, masses)
+        write_json(context.run / "working_points.json", document)
+        record.wrote(context.run / "working_points.json")
+        for classifier in config.classifiers:
+            attach_working_points(bundle_path(context, classifier), document["boundaries"])
+            record.wrote(bundle_path(context, classifier) / "bundle.json")
+        return _summary(document, len(masses))
+
+    context.stage("optimise", depends_on, work)
+
+
+def _document(
+    context: Context, table: CandidateTable, shapes: Mapping[str, SignalShape], masses: NDArray[np.float64]
+) -> dict[str, Any]:
+    from darksieve.evaluation.choosing import choose_working_points
+
+    config = context.config
+    wanted = config.working_points
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": wanted.kind if config.classifiers else "none",
+        "n_categories": _n_categories(context),
+        "objective": wanted.objective,
+        "confidence_level": config.confidence_level,
+        "limit_on": dict(zip(("name", "unit"), config.linear_parameter, strict=True)),
+        "masses": masses.tolist(),
+        "choice": {},
+        "boundaries": {},
+        "points": [],
+    }
+    if not config.classifiers:
+        return document
+    vetoed = in_vetoes(masses, config.scan.vetoes)
+    for channel in config.channels:
+        start, end = range_of(context, channel)
+        seen = masses[(masses >= start - 1e-9) & (masses <= end + 1e-9) & ~vetoed]
+        if not len(seen):
+            raise InputError(
+                f"channel {channel}: no mass of the scan lies in its range {start:g} to {end:g} GeV"
+            )
+        background = config.channels[channel].background or config.scan.background
+        points = choose_working_points(
+            ChannelScores(table.of_channel(channel), observable_of(context, channel)),
+            seen,
+            shapes[channel].sigma,
+            objective=wanted.objective,
+            kind=wanted.kind,
+            n_categories=wanted.n_categories,
+            yield_per_efficiency=yield_per_efficiency(context, channel),
+            limit_unit=config.linear_parameter[1],
+            confidence_level=config.confidence_level,
+            channel=channel,
+            window_sigma=background.window_sigma,
+            background_order=background.order,
+            min_effective_events=wanted.min_effective_events,
+            seed=config.seed,
+        )
+        entry = points.as_document()
+        document["points"].extend(entry.pop("points"))
+        document["choice"][channel] = entry.pop("choice")
+        select = config.channels[channel].select
+        document["boundaries"][channel] = {
+            **entry,
+            "select": select,
+            "observable": observable_of(context, channel),
+        }
+    return document
+
+
+def _n_categories(context: Context) -> int:
+    wanted = context.config.working_points
+    return wanted.n_categories if context.config.classifiers and wanted.kind == "categories" else 1
+
+
+def yield_per_efficiency(context: Context, channel: str) -> float:
+    """Signal events for one unit of the linear parameter at full efficiency."""
+    config = context.config
+    parameter = config.linear_parameter[0]
+    secondary = config.channels[channel].secondary_fraction
+    if parameter == "cross_section":
+        return config.luminosity_fb * secondary
+    if parameter == "branching_fraction":
+        parents = config.channels[channel].n_parents
+        assert parents is not None
+        return parents * secondary
+    return secondary
+
+
+def _summary(document: Mapping[str, Any], n_masses: int) -> str:
+    points = document["points"]
+    if not points:
+        return f"{n_masses} masses, no classifier: every candidate is kept"
+    reached = [p["percent_of_ceiling"] for p in points if p["percent_of_ceiling"] is not None]
+    text = f"{n_masses} masses, {document['n_categories']} {document['kind']}"
+    return f"{text}, {np.mean(reached):.1f} % of the score's ceiling" if reached else text
+
+
+Categorise = Callable[[NDArray[np.float64], NDArray[np.float32]], NDArray[np.int8]]
+
+
+def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]]:
+    """The document of the working points, and for each channel what gives a candidate its category."""
+    document = json.loads((context.run / "working_points.json").read_text(encoding="utf-8"))
+    return document, {
+        channel: categoriser(document["boundaries"].get(channel)) for channel in context.config.channels
+    }
+
+
+def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:
+    """Category of candidates from their observable and score; 1 for all where nothing was chosen."""
+    if boundaries is None:
+        return lambda observable, score: np.ones(len(observable), np.int8)
+    points = WorkingPoints.from_document({**boundaries, "points": [], "choice": {}})
+    squared = position_of(boundaries["observable"]) == "mass_squared"
+
+    def categorise(observable: NDArray[np.float64], score: NDArray[np.float32]) -> NDArray[np.int8]:
+        own = np.sqrt(np.maximum(observable, 0)) if squared else observable
+        return points.category(own, score)
+
+    return categorise

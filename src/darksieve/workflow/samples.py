@@ -1,0 +1,266 @@
+"""Samples: simulated where the config says so, described for the reader, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from darksieve.config import SampleConfig, SearchConfig
+from darksieve.datasets.candidates import PairingRecipe
+from darksieve.datasets.catalogue import Sample
+from darksieve.datasets.cut_flow import CutFlow
+from darksieve.datasets.events import Events, Role, concatenate
+from darksieve.datasets.expressions import Expression
+from darksieve.datasets.files import describe
+from darksieve.datasets.folds import EVENT_KEY
+from darksieve.datasets.read_recipe import ReadRecipe
+from darksieve.datasets.reader import SampleReader
+from darksieve.errors import InputError, nearest
+from darksieve.progress import bar
+from darksieve.run_folder import StageRecord
+from darksieve.workflow.context import Context, beams_of
+
+_SIZE_KEYS = ("n_events", "luminosity_fb", "masses", "mass_range")
+
+
+def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) -> dict[str, Any]:
+    """Arguments of ``simulate`` for a sample: its size apart from its physics settings.
+
+    Raises:
+        InputError: If the process or a setting is not known.
+    """
+    from darksieve.datasets.simulation.processes import process_named
+    from darksieve.datasets.simulation.settings import SimulationSettings
+
+    assert sample.simulate is not None
+    process = process_named(sample.simulate)
+    if process.role.value != sample.role:
+        raise InputError(
+            f"samples.{name}: {sample.simulate} makes {process.role.value}, but its role is {sample.role}"
+        )
+    physics = {key: value for key, value in sample.settings.items() if key not in _SIZE_KEYS}
+    unknown = [key for key in physics if key not in SimulationSettings.__dataclass_fields__]
+    if unknown:
+        known = [*_SIZE_KEYS, *SimulationSettings.__dataclass_fields__]
+        raise InputError(
+            f"config error at samples.{name}.settings.{unknown[0]}: unknown key{nearest(unknown[0], known)}"
+        )
+    arguments: dict[str, Any] = {key: sample.settings[key] for key in _SIZE_KEYS if key in sample.settings}
+    if "masses" in arguments:
+        arguments["masses"] = {float(mass): int(n) for mass, n in dict(arguments["masses"]).items()}
+    arguments["settings"] = SimulationSettings.from_mapping(
+        {"beams": beams_of(config), **physics}, f"samples.{name}.settings"
+    )
+    return arguments
+
+
+def simulated_path(context: Context, name: str) -> Path:
+    """Where a simulated sample lies in the run's folder."""
+    return context.run / "samples" / f"{name}.root"
+
+
+def simulate_samples(context: Context) -> None:
+    """Generate every sample that has ``simulate``, each a stage of its own."""
+    for name, sample in context.config.samples.items():
+        if sample.simulate is not None:
+            simulate_sample(context, name, sample)
+
+
+def simulate_sample(context: Context, name: str, sample: SampleConfig, **extra: Any) -> None:
+    """Generate one sample into the run's folder, unless it is there; ``extra`` goes to the generator."""
+    from darksieve.datasets.simulation.production import simulate
+
+    assert sample.simulate is not None
+    process = sample.simulate
+    arguments = simulation_arguments(context.config, name, sample) | extra
+    settings = arguments["settings"]
+    seed = arguments.setdefault("seed", context.config.seed)
+    described = {k: v for k, v in arguments.items() if k not in ("settings", "inject")}
+    injected = arguments.get("inject")
+    depends_on = [
+        process,
+        seed,
+        {k: str(v) for k, v in described.items()},
+        settings.to_mapping(),
+        None if injected is None else asdict(injected),
+    ]
+
+    def work(record: StageRecord) -> str:
+        path = simulated_path(context, name)
+        with bar(f"simulate {name}") as progress:
+            made = simulate(
+                process, path, tree=sample.tree, workers=context.workers, progress=progress, **arguments
+            )
+        record.wrote(path, path.with_suffix(".json"))
+        record.facts["sha256_of_columns"] = made.sha256
+        generated = made.n_generated if isinstance(made.n_generated, int) else sum(made.n_generated.values())
+        return f"{generated} generated, {made.n_selected} selected (toy simulation)"
+
+    context.stage(f"simulate.{name}", depends_on, work)
+
+
+def described_sample(context: Context, name: str) -> Sample:
+    """A sample of the config as the reader takes it.
+
+    Raises:
+        InputError: If a file is missing, or what its events are worth cannot be known.
+    """
+    sample = context.config.samples[name]
+    if sample.simulate is None:
+        return sample_with_files(name, sample)
+    return simulated_sample(name, sample, simulated_path(context, name))
+
+
+def sample_with_files(name: str, sample: SampleConfig) -> Sample:
+    """A sample of the user's own files."""
+    return Sample(
+        name=name,
+        role=Role(sample.role),
+        files=tuple(Path(file) for file in sample.files or ()),
+        tree=sample.tree,
+        select=sample.select,
+        luminosity_fb=sample.luminosity_fb,
+        cross_section_fb=sample.cross_section_fb,
+        n_generated=sample.n_generated,
+        mass=sample.mass,
+        mass_range=sample.mass_range,
+        weight=sample.weight,
+        non_finite=sample.non_finite,
+        negative_weights=sample.negative_weights,
+    )
+
+
+def simulated_sample(name: str, sample: SampleConfig, path: Path) -> Sample:
+    """A simulated sample, with what its sidecar says it is worth."""
+    from darksieve.datasets.simulation.record import SampleRecord
+
+    made = SampleRecord.load(path)
+    is_signal = made.role is Role.SIGNAL
+    return Sample(
+        name=name,
+        role=made.role,
+        files=(path,),
+        tree=made.tree,
+        select=sample.select,
+        luminosity_fb=made.luminosity_fb if made.role is Role.BACKGROUND else None,
+        n_generated=made.n_generated if is_signal else None,
+        mass="genM_a" if is_signal else None,
+        mass_range=made.mass_range,
+        non_finite=sample.non_finite,
+        negative_weights=sample.negative_weights,
+    )
+
+
+class Reading:
+    """What is read for a search: the columns that its later stages need, from every sample the same."""
+
+    def __init__(self, config: SearchConfig, features: tuple[str, ...]) -> None:
+        self.config = config
+        self.features = features
+
+    @cached_property
+    def pairings(self) -> PairingRecipe | None:
+        """How candidates are made of photons, where they are."""
+        given = self.config.candidates.pairings
+        if given is None:
+            return None
+        return PairingRecipe(
+            photons=tuple(given.photons),
+            momentum=tuple(given.momentum),  # type: ignore[arg-type]  # the config checks that there are four
+            observable=given.observable,
+            true_pair=given.true_pair,
+            kinematic_fit=given.kinematic_fit,
+        )
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Features, observables and what the channels select on."""
+        config = self.config
+        wanted = [*self.features, config.scan.observable]
+        for name, channel in config.channels.items():
+            if channel.observable is not None:
+                wanted.append(channel.observable)
+            if channel.select is not None:
+                wanted.extend(channel_expression(name, channel.select).branches)
+        for classifier in config.classifiers:
+            wanted.extend(classifier.decorrelate)
+        return tuple(dict.fromkeys(wanted))
+
+    def recipe(self, sample: Sample, *, may_be_empty: bool = False) -> ReadRecipe:
+        """What is read of one sample; the event key's branches are kept where it has them."""
+        there = describe(sample.files[0], sample.tree).names
+        keys = [name for name in self.config.event_key if name in EVENT_KEY and name in there]
+        return ReadRecipe(
+            columns=(*self.columns, *keys),
+            luminosity_fb=self.config.luminosity_fb,
+            select=self.config.candidates.select,
+            pairings=self.pairings,
+            beams=beams_of(self.config),
+            event_key=tuple(self.config.event_key),
+            may_be_empty=may_be_empty,
+        )
+
+    def reader(self, sample: Sample, *, may_be_empty: bool = False) -> SampleReader:
+        """The reader of one sample, which has checked its files and branches.
+
+        Raises:
+            InputError: If a file or a branch is missing.
+        """
+        return SampleReader(sample, self.recipe(sample, may_be_empty=may_be_empty))
+
+
+def channel_expression(name: str, select: str) -> Expression:
+    """The selection of a channel.
+
+    Raises:
+        InputError: If it is not an expression; names the channel.
+    """
+    try:
+        return Expression(select)
+    except InputError as error:
+        raise InputError(f"channels.{name}.select: {error}") from None
+
+
+def read_simulation(context: Context, reading: Reading) -> tuple[Events, dict[str, CutFlow]]:
+    """Candidates of every signal and background sample; all files are checked before the first event."""
+    names = [name for name, sample in context.config.samples.items() if sample.role != "data"]
+    readers = [reading.reader(described_sample(context, name)) for name in names]
+    parts = []
+    with bar("read") as progress:
+        for i, reader in enumerate(readers):
+            parts.append(reader.read())
+            progress(i + 1, len(readers))
+    # a branch of the event key that one sample lacks is a column of none
+    common = set.intersection(*(set(part.columns) for part in parts))
+    kept = [_with_only(part, common) for part in parts]
+    return concatenate(kept), {reader.sample.name: reader.cut_flow for reader in readers}
+
+
+def _with_only(events: Events, names: set[str]) -> Events:
+    from dataclasses import replace
+
+    if set(events.columns) == names:
+        return events
+    return replace(events, columns={name: events.columns[name] for name in events.columns if name in names})
+
+
+def data_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:
+    """Candidates of a data sample, in chunks."""
+    yield from reading.reader(sample, may_be_empty=True).chunks()
+
+
+def identity_of_inputs(context: Context, names: list[str]) -> Mapping[str, Any]:
+    """What a stage that reads samples depends on: their config, and their files or what made them."""
+    identity: dict[str, Any] = {}
+    for name in names:
+        sample = context.config.samples[name]
+        if sample.simulate is not None:
+            identity[name] = [sample.select, *context.key(f"simulate.{name}")]
+            continue
+        files = sample_with_files(name, sample).files
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        identity[name] = [sample.model_dump(mode="json", exclude={"peaking"}), stats]
+    return identity

@@ -1,0 +1,395 @@
+"""The scan: from categories to the search document, its data once unblinded, and the limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import write_json
+from darksieve.config import BackgroundConfig, SampleConfig
+from darksieve.errors import InputError
+from darksieve.evaluation.limits.answer import answer_documents
+from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.pseudo_data import (
+    EVENTS_LABEL,
+    Injection,
+    PseudoData,
+    draw_pseudo_data,
+    inject_signal,
+    nearby_signal,
+)
+from darksieve.evaluation.scan_channels import (
+    CommonResolution,
+    ScanCandidates,
+    common_resolution,
+    make_channels,
+    smooth_backgrounds,
+)
+from darksieve.evaluation.search_building import (
+    BackgroundChoice,
+    ScanChannel,
+    Uncertainties,
+    build_search_model,
+    with_counts,
+)
+from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
+from darksieve.evaluation.signal_shape import peak_slope, position_of
+from darksieve.evaluation.smooth_background import SmoothBackground
+from darksieve.models.bundle import Bundle
+from darksieve.progress import bar
+from darksieve.run_folder import StageRecord
+from darksieve.workflow.context import Context
+from darksieve.workflow.interpreting import interpret
+from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
+from darksieve.workflow.samples import (
+    data_chunks,
+    described_sample,
+    identity_of_inputs,
+    simulate_sample,
+    simulated_path,
+    simulated_sample,
+)
+from darksieve.workflow.scoring import NO_SCORE, Simulation, bundle_path
+from darksieve.workflow.table import CandidateTable, join
+
+DATA_LABEL = "data"
+PSEUDO_DATA = "pseudo_data"  # name of the simulated sample that stands in for data
+
+
+@dataclass(frozen=True, eq=False)
+class ScanInputs:
+    """What one channel of the config brings to the scan.
+
+    Attributes:
+        name: The channel's name in the config.
+        candidates: Its simulated candidates with their categories.
+        common: Resolution and binning of all its categories.
+        channels: Its categories as channels of the fit, blind.
+    """
+
+    name: str
+    candidates: ScanCandidates
+    common: CommonResolution
+    channels: tuple[ScanChannel, ...]
+
+
+def scan_inputs(context: Context) -> tuple[NDArray[np.float64], list[ScanInputs]]:
+    """Masses and channels of the scan, from the simulation's half that did not choose the working points."""
+    document, categorise = load_choice(context)
+    table = CandidateTable.load(context.run / "candidates.parquet")
+    inputs = [
+        _inputs_of(context, name, table.of_channel(name), categorise[name], document["n_categories"])
+        for name in context.config.channels
+    ]
+    return np.asarray(document["masses"]), inputs
+
+
+def _inputs_of(
+    context: Context, name: str, table: CandidateTable, categorise: Any, n_categories: int
+) -> ScanInputs:
+    config = context.config
+    chosen = bool(config.classifiers)  # without a choice no event is spent on one
+    names = np.array(table.sample_names)
+    candidates = ScanCandidates(
+        observable=table.observable,
+        mass=table.mass,
+        weight=table.weight,
+        label=table.label.astype(np.float64),
+        is_data=np.zeros(len(table), dtype=bool),
+        sample=names[table.sample],
+        is_quote=~table.chooses if chosen else np.ones(len(table), dtype=bool),
+        category=categorise(table.observable, table.score).astype(np.int64),
+    )
+    background = config.channels[name].background or config.scan.background
+    position = position_of(observable_of(context, name))
+    common = common_resolution(
+        candidates,
+        mass_range=range_of(context, name),
+        position=position,
+        margin_sigma=background.window_sigma,
+        bins_per_sigma=config.scan.bins_per_sigma,
+        limits=(0.0, context.beams.sqrt_s),
+        name=name,
+    )
+    quoted = (candidates.label == 1) & candidates.is_quote
+    share = 0.5 if chosen else 1.0
+    efficiency = fit_signal_efficiency(
+        candidates.mass[quoted],
+        candidates.weight[quoted] / share,
+        candidates.category[quoted],
+        n_categories,
+        mass_range=flat_mass_range(context),
+    )
+    channels = make_channels(
+        candidates,
+        common,
+        name=name,
+        n_categories=n_categories,
+        efficiency=efficiency,
+        yield_per_efficiency=yield_per_efficiency(context, name),
+        peaking=[sample for sample, given in config.samples.items() if given.peaking],
+        peaking_uncertainty=config.scan.nuisances.peaking,
+        quote_fraction=share,
+        mass_range=config.channels[name].range,
+        background=_choice(background),
+    )
+    return ScanInputs(name, candidates, common, channels)
+
+
+def flat_mass_range(context: Context) -> tuple[float, float] | None:
+    """Range of the flat signal samples together; None if masses are discrete."""
+    ranges = []
+    for name, sample in context.config.samples.items():
+        if sample.role == "signal":
+            made = described_sample(context, name)
+            if made.mass_range is not None:
+                ranges.append(made.mass_range)
+    if not ranges:
+        return None
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def _choice(background: BackgroundConfig) -> BackgroundChoice:
+    return BackgroundChoice(background.family, background.order, background.window_sigma)
+
+
+def scan(context: Context, simulation: Simulation) -> None:
+    """Write the search document and the limits: expected ones, and observed ones once unblinded."""
+    config = context.config
+    data_samples = [name for name, sample in config.samples.items() if sample.role == "data"]
+    if context.unblind and not data_samples and _draws_events(context):
+        _simulate_pseudo_data(context)
+    depends_on = [
+        context.key("optimise"),
+        config.scan.model_dump(mode="json"),
+        config.confidence_level,
+        config.interpretation.parameter,
+        {name: sample.peaking for name, sample in config.samples.items()},
+        config.seed,
+        context.unblind,
+    ]
+    if context.unblind:
+        depends_on.append(config.pseudo_data.model_dump(mode="json"))
+        depends_on.append(identity_of_inputs(context, data_samples))
+        if not data_samples and _draws_events(context):
+            depends_on.append(context.key(f"simulate.{PSEUDO_DATA}"))
+
+    def work(record: StageRecord) -> str:
+        masses, inputs = scan_inputs(context)
+        channels = [channel for given in inputs for channel in given.channels]
+        observed: PseudoData | None = None
+        if context.unblind:
+            observed = _observe(context, simulation, inputs, data_samples, record)
+        model = _document(
+            context, with_counts(channels, None if observed is None else observed.counts), masses
+        )
+        model.save(context.run / "search.json")
+        with bar("scan") as progress:
+            curve = answer_documents(
+                [model],
+                confidence_level=config.confidence_level,
+                method=config.scan.method,
+                n_toys=config.scan.toys,
+                seed=config.seed,
+                progress=progress,
+            )
+        curve.save(context.run / "limits.json")
+        curve.save(context.run / "limits.csv")
+        write_json(context.run / "interpretation.json", interpret(config, curve, context.beams.sqrt_s))
+        label = None if observed is None else observed.label
+        injection = None if observed is None or observed.injection is None else vars(observed.injection)
+        write_json(
+            context.run / "data.json", {"blind": observed is None, "label": label, "injected": injection}
+        )
+        record.wrote(
+            *(context.run / name for name in ("search.json", "limits.json", "limits.csv")),
+            context.run / "interpretation.json",
+            context.run / "data.json",
+        )
+        return _summary(curve)
+
+    context.stage("scan", depends_on, work)
+
+
+def _document(context: Context, channels: tuple[ScanChannel, ...], masses: NDArray[np.float64]) -> Any:
+    config = context.config
+    sizes = config.scan.nuisances
+    return build_search_model(
+        channels,
+        masses,
+        parameter=config.linear_parameter,
+        background=_choice(config.scan.background),
+        uncertainties=Uncertainties(sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma),
+        vetoes=config.scan.vetoes,
+    )
+
+
+def _summary(curve: LimitCurve) -> str:
+    states = [point.status for point in curve.points]
+    done = sum(point.succeeded for point in curve.points)
+    text = f"{done} limits, {states.count('vetoed')} vetoed, {states.count('failed')} failed"
+    expected = curve.expected()
+    if np.isfinite(expected).any():
+        text += f", median expected {np.nanmedian(expected):.3g} {curve.parameter.unit}"
+    if curve.global_ is not None and curve.global_.mass is not None:
+        text += f"; largest excess at {curve.global_.mass:.3f} GeV, global p = {curve.global_.p_global:.2g}"
+    return text
+
+
+def _draws_events(context: Context) -> bool:
+    pseudo = context.config.pseudo_data
+    return pseudo.simulate is not None and context.config.luminosity_fb <= pseudo.events_up_to_fb
+
+
+def _pseudo_sample(context: Context) -> SampleConfig:
+    pseudo = context.config.pseudo_data
+    return SampleConfig(role="data", simulate=pseudo.simulate, settings=pseudo.settings)
+
+
+def injected_strength(context: Context) -> float | None:
+    """Strength of the injected signal in units of the parameter; None where there is none.
+
+    A strength in expected limits is taken from a blind scan of the injected mass alone.
+    """
+    inject = context.config.pseudo_data.inject
+    if inject is None:
+        return None
+    low, high = context.config.scan.range
+    if not low <= inject.mass <= high:
+        raise InputError(
+            f"pseudo_data.inject.mass: {inject.mass} GeV is outside the scan, {low} to {high} GeV"
+        )
+    if inject.strength is not None:
+        return inject.strength
+    _, inputs = scan_inputs(context)
+    channels = tuple(channel for given in inputs for channel in given.channels)
+    model = _document(context, channels, np.array([inject.mass]))
+    curve = answer_documents(
+        [model], confidence_level=context.config.confidence_level, method=context.config.scan.method
+    )
+    expected = float(curve.expected()[0])
+    if not np.isfinite(expected):
+        raise InputError(
+            f"pseudo_data.inject.mass: no expected limit at {inject.mass} GeV ({curve.points[0].status})"
+        )
+    times = inject.times_expected_limit if inject.times_expected_limit is not None else 3.0
+    return times * expected
+
+
+def _simulate_pseudo_data(context: Context) -> None:
+    from darksieve.datasets.simulation.production import Injection as InjectedSignal
+
+    pseudo = context.config.pseudo_data
+    strength = injected_strength(context)
+    injected = None
+    if strength is not None and pseudo.inject is not None:
+        injected = InjectedSignal(pseudo.inject.mass, strength)
+    simulate_sample(
+        context,
+        PSEUDO_DATA,
+        _pseudo_sample(context),
+        luminosity_fb=context.config.luminosity_fb,
+        inject=injected,
+        seed=pseudo.seed,
+    )
+
+
+def _observe(
+    context: Context,
+    simulation: Simulation,
+    inputs: list[ScanInputs],
+    data_samples: list[str],
+    record: StageRecord,
+) -> PseudoData:
+    """Counts of every channel of the fit, from data or what stands in for them."""
+    if data_samples:
+        samples = {name: described_sample(context, name) for name in data_samples}
+        return PseudoData(_count(context, simulation, inputs, samples, record), DATA_LABEL, None)
+    if _draws_events(context):
+        path = simulated_path(context, PSEUDO_DATA)
+        sample = simulated_sample(PSEUDO_DATA, _pseudo_sample(context), path)
+        counts = _count(context, simulation, inputs, {PSEUDO_DATA: sample}, record)
+        made = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["settings"].get("inject")
+        injection = None
+        if made is not None:
+            injection = Injection(made["mass"], made["cross_section_fb"], float("nan"), 0)
+        return PseudoData(counts, EVENTS_LABEL, context.config.pseudo_data.seed, injection)
+    return _draw(context, inputs)
+
+
+def _count(
+    context: Context,
+    simulation: Simulation,
+    inputs: list[ScanInputs],
+    samples: Mapping[str, Any],
+    record: StageRecord,
+) -> dict[str, NDArray[np.int64]]:
+    """Histograms of selected data, read, scored and counted chunk by chunk."""
+    _, categorise = load_choice(context)
+    classifiers = context.config.classifiers
+    bundle = Bundle.load(bundle_path(context, classifiers[0])) if classifiers else None
+    counts = {
+        channel.name: np.zeros(len(given.common.edges) - 1, np.int64)
+        for given in inputs
+        for channel in given.channels
+    }
+    kept: list[CandidateTable] = []
+    for sample in samples.values():
+        with bar(f"read {sample.name}") as progress:
+            for i, events in enumerate(data_chunks(context, simulation.reading, sample)):
+                score = np.full(len(events), NO_SCORE) if bundle is None else bundle.score(events)
+                table = simulation.table(events, score)
+                kept.append(table)
+                for given in inputs:
+                    own = table.of_channel(given.name)
+                    category = categorise[given.name](own.observable, own.score)
+                    for c, channel in enumerate(given.channels, start=1):
+                        counts[channel.name] += np.histogram(
+                            own.observable[category == c], given.common.edges
+                        )[0]
+                progress(i, i + 1)
+    path = context.run / "scores" / "data.parquet"
+    if kept:
+        join(kept).save(path)
+        record.wrote(path)
+    return counts
+
+
+def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:
+    """Poisson draws from the smooth model of each category, with the signal that was asked for."""
+    pseudo = context.config.pseudo_data
+    peaking = [sample for sample, given in context.config.samples.items() if given.peaking]
+    models: dict[str, SmoothBackground] = {}
+    for given in inputs:
+        models |= smooth_backgrounds(given.candidates, given.common, given.channels, peaking)
+    drawn = draw_pseudo_data(models, seed=pseudo.seed)
+    strength = injected_strength(context)
+    if strength is None or pseudo.inject is None:
+        return drawn
+    mass = pseudo.inject.mass
+    yields, events, edges = {}, {}, {}
+    for given in inputs:
+        candidates = given.candidates
+        slope = float(peak_slope(mass, given.common.shape.position))
+        for c, channel in enumerate(given.channels, start=1):
+            edges[channel.name] = channel.edges
+            if not channel.sees(np.array([mass]))[0]:
+                continue
+            rows = (candidates.label == 1) & (candidates.category == c)
+            yields[channel.name] = float(channel.yield_per_unit(mass)[0])
+            events[channel.name] = nearby_signal(
+                candidates.observable[rows],
+                candidates.mass[rows],
+                candidates.weight[rows],
+                at=mass,
+                half_width=max(10 * float(channel.sigma(np.array(mass))), 0.02 * mass),
+                slope=slope,
+            )
+    return inject_signal(
+        drawn, edges, mass=mass, strength=strength, yields_per_unit=yields, events=events, seed=pseudo.seed
+    )

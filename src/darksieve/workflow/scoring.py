@@ -1,0 +1,235 @@
+"""Training and scoring: the bundles of a run, the scores of every event, and the table of candidates."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import sha256_of_json, write_json
+from darksieve.config import ClassifierConfig
+from darksieve.datasets.cut_flow import CutFlow
+from darksieve.datasets.events import Events
+from darksieve.errors import InputError
+from darksieve.models.bundle import Bundle
+from darksieve.progress import bar
+from darksieve.run_folder import StageRecord
+from darksieve.workflow.context import Context
+from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
+from darksieve.workflow.table import CandidateTable, join, table_of_channel
+
+NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
+
+
+def features_of(classifier: ClassifierConfig) -> tuple[str, ...]:
+    """The features of a classifier: those of the config, or the photon network's own."""
+    from darksieve.models.estimator import PHOTON_FEATURES
+
+    if classifier.features is not None:
+        return tuple(classifier.features)
+    if classifier.model == "photon_network":
+        return PHOTON_FEATURES
+    raise InputError(f"classifiers.{classifier.name}.features: a {classifier.model} needs its features named")
+
+
+class Simulation:
+    """Candidates of all simulated samples of a run, read when a stage first needs them."""
+
+    def __init__(self, context: Context, reading: Reading) -> None:
+        self.context = context
+        self.reading = reading
+
+    @cached_property
+    def _read(self) -> tuple[Events, dict[str, CutFlow]]:
+        events, flows = read_simulation(self.context, self.reading)
+        selected = np.zeros(len(events), dtype=bool)
+        for mask in self.channel_masks(events).values():
+            selected |= mask
+        kept = events.select(np.flatnonzero(selected)) if not selected.all() else events
+        for name, sample in self.context.config.samples.items():
+            if sample.role != "data" and not (kept.process == name).any():
+                raise InputError(
+                    f"sample {name}: no candidate passes the selection of any channel\n{flows[name]}"
+                )
+        return kept, flows
+
+    @property
+    def events(self) -> Events:
+        """Candidates that a channel selects."""
+        return self._read[0]
+
+    @property
+    def cut_flows(self) -> dict[str, CutFlow]:
+        """Sample -> what each selection left."""
+        return self._read[1]
+
+    def forget(self) -> None:
+        """Free the candidates' memory; they are read again if a later stage asks for them."""
+        self.__dict__.pop("_read", None)
+
+    def channel_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:
+        """Channel -> which candidates it selects, shape (n,)."""
+        masks = {}
+        for name, channel in self.context.config.channels.items():
+            if channel.select is None:
+                masks[name] = np.ones(len(events), dtype=bool)
+            else:
+                masks[name] = channel_expression(name, channel.select).select(events.columns)
+        return masks
+
+    def table(self, events: Events, score: NDArray[np.float32]) -> CandidateTable:
+        """Candidates of every channel with their scores."""
+        config = self.context.config
+        names = tuple(config.channels)
+        masks = self.channel_masks(events)
+        return join(
+            table_of_channel(
+                events,
+                masks[name],
+                score,
+                channel=i,
+                channel_names=names,
+                observable=config.channels[name].observable or config.scan.observable,
+            )
+            for i, name in enumerate(names)
+        )
+
+    @property
+    def identity(self) -> list[Any]:
+        """What the candidates depend on, luminosity apart."""
+        config = self.context.config
+        names = [name for name, sample in config.samples.items() if sample.role != "data"]
+        return [
+            identity_of_inputs(self.context, names),
+            config.candidates.model_dump(mode="json"),
+            {name: channel.select for name, channel in config.channels.items()},
+            config.beams if isinstance(config.beams, str) else config.beams.model_dump(),
+            config.event_key,
+            list(self.reading.columns),
+        ]
+
+
+def bundle_path(context: Context, classifier: ClassifierConfig) -> Path:
+    """Where the bundle of a classifier lies."""
+    return context.run / "bundles" / classifier.name
+
+
+def train_classifiers(context: Context, simulation: Simulation) -> None:
+    """Fit every classifier in folds; finished folds of a killed run are kept."""
+    for classifier in context.config.classifiers:
+        _train(context, simulation, classifier)
+
+
+def _train(context: Context, simulation: Simulation, classifier: ClassifierConfig) -> None:
+    config = context.config
+    identity = [
+        simulation.identity,
+        classifier.model_dump(mode="json"),
+        config.never_features,
+        config.scan.observable,
+        config.seed,
+    ]
+
+    def work(record: StageRecord) -> str:
+        from darksieve.training.folds_training import train_bundle
+
+        path = bundle_path(context, classifier)
+        checkpoints = context.run / "checkpoints" / classifier.name / sha256_of_json(identity)[:16]
+        events = simulation.events
+        for sample in events.samples:
+            rows = events.from_sample(sample.name)
+            context.tracker.dataset(sample.name, rows.digest(), len(rows), sample.role.value)
+
+        def on_epoch(fold: int, epoch: int, losses: Any) -> None:
+            context.tracker.metrics(
+                {f"{classifier.name}.fold{fold}.{k}": v for k, v in losses.items()}, epoch
+            )
+
+        with bar(f"train {classifier.name}") as progress:
+            bundle, _, history = train_bundle(
+                events,
+                model=classifier.model,
+                features=features_of(classifier),
+                n_folds=classifier.folds,
+                options=classifier.options,
+                seed=config.seed,
+                mass_column=config.scan.observable if classifier.model == "photon_network" else None,
+                observable=config.scan.observable,
+                decorrelate=classifier.decorrelate,
+                max_rows=classifier.max_rows,
+                never_features=config.never_features,
+                name=classifier.name,
+                config_hash=sha256_of_json(classifier.model_dump(mode="json")),
+                workers=min(context.workers, 2),
+                progress=progress,
+                on_epoch=on_epoch,
+                checkpoint_dir=checkpoints,
+            )
+        bundle.save(path)
+        history.save(path / "training.json")
+        write_json(context.run / "cut_flow.json", _flows(simulation))
+        record.wrote(*sorted(path.glob("fold*")), path / "training.json", context.run / "cut_flow.json")
+        aucs = [fold.auc for fold in history.folds if fold.auc is not None]
+        return f"{classifier.model}, {len(history.folds)} folds, AUC {np.mean(aucs):.4f} (training's weights)"
+
+    if not (bundle_path(context, classifier) / "bundle.json").is_file():
+        context.run.forget(f"train.{classifier.name}")
+    context.stage(f"train.{classifier.name}", identity, work)
+
+
+def _flows(simulation: Simulation) -> dict[str, list[dict[str, Any]]]:
+    return {name: [vars(cut) for cut in flow.cuts] for name, flow in simulation.cut_flows.items()}
+
+
+def score_candidates(context: Context, simulation: Simulation) -> None:
+    """Score every candidate out of fold and write the table that the later stages start from."""
+    config = context.config
+    trained = context.key(*(f"train.{classifier.name}" for classifier in config.classifiers))
+    depends_on = [
+        simulation.identity,
+        trained,
+        config.luminosity_fb,
+        {name: channel.observable for name, channel in config.channels.items()},
+        config.scan.observable,
+    ]
+
+    def work(record: StageRecord) -> str:
+        events = simulation.events
+        score = np.full(len(events), NO_SCORE)
+        for classifier in config.classifiers:
+            score = _write_scores(context, classifier, events, record)
+        if not config.classifiers:
+            write_json(context.run / "metrics.json", {"classifiers": {}})
+            write_json(context.run / "cut_flow.json", _flows(simulation))
+            record.wrote(context.run / "cut_flow.json")
+        table = simulation.table(events, score)
+        table.save(context.run / "candidates.parquet")
+        record.wrote(context.run / "candidates.parquet", context.run / "metrics.json")
+        return f"{len(table)} candidates in {len(config.channels)} channels"
+
+    context.stage("score", depends_on, work)
+
+
+def _write_scores(
+    context: Context, classifier: ClassifierConfig, events: Events, record: StageRecord
+) -> NDArray[np.float32]:
+    from darksieve.evaluation.metrics import classifier_metrics
+    from darksieve.training.folds_training import score_table
+
+    bundle = Bundle.load(bundle_path(context, classifier))
+    score = bundle.score(events)
+    scores = score_table(events, score, bundle, observable=context.config.scan.observable)
+    path = context.run / "scores" / f"{classifier.name}.parquet"
+    scores.save(path)
+    entry = classifier_metrics(scores, seed=context.config.seed)
+    metrics = {"classifiers": {classifier.name: entry}}
+    write_json(context.run / "metrics.json", metrics)
+    context.tracker.metrics(
+        {f"{classifier.name}.auc": entry["auc"], f"{classifier.name}.auc_error": entry["auc_error"]}
+    )
+    context.tracker.artifacts(bundle_path(context, classifier), f"bundles/{classifier.name}")
+    record.wrote(path)
+    return score

@@ -1,0 +1,161 @@
+"""The candidates of the channels with their scores: what working points, shapes and limits are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import atomic_path
+from darksieve.datasets.events import Events
+from darksieve.datasets.folds import in_choose_part
+
+_DTYPES = {
+    "sample": np.int16,
+    "channel": np.int16,
+    "label": np.float32,
+    "weight": np.float64,
+    "mass": np.float64,
+    "key": np.uint64,
+    "observable": np.float64,
+    "score": np.float32,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateTable:
+    """One row per candidate and channel that it passes; simulation only, or data only.
+
+    Attributes:
+        sample_names: Names that ``sample`` points into.
+        channel_names: Names that ``channel`` points into.
+        sample: Sample of each row, shape (n,).
+        channel: Channel of each row, shape (n,).
+        label: 1 signal, 0 background, NaN for wrong pairings of signal and for data, shape (n,).
+        weight: Background: expected events; signal: see ``Events``; data: 1. Shape (n,).
+        mass: Generated mass in GeV, NaN where there is none, shape (n,).
+        key: Hash of the event key, shape (n,).
+        observable: The channel's observable, shape (n,).
+        score: Score of the classifier, constant 0.5 without one, shape (n,).
+    """
+
+    sample_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    sample: NDArray[np.int16]
+    channel: NDArray[np.int16]
+    label: NDArray[np.float32]
+    weight: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    key: NDArray[np.uint64]
+    observable: NDArray[np.float64]
+    score: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @property
+    def is_signal(self) -> NDArray[np.bool_]:
+        """Rows of correctly paired signal."""
+        return self.label == 1
+
+    @property
+    def is_background(self) -> NDArray[np.bool_]:
+        """Rows of simulated background."""
+        return self.label == 0
+
+    @property
+    def chooses(self) -> NDArray[np.bool_]:
+        """Rows of the half of the events that may choose working points; the others quote."""
+        return in_choose_part(self.key)
+
+    def select(self, rows: NDArray) -> CandidateTable:
+        """Rows by a mask or by positions."""
+        columns = {name: getattr(self, name)[rows] for name in _DTYPES}
+        return CandidateTable(self.sample_names, self.channel_names, **columns)
+
+    def of_channel(self, name: str) -> CandidateTable:
+        """The rows of one channel."""
+        return self.select(self.channel == self.channel_names.index(name))
+
+    def in_samples(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Mask of the rows of some samples."""
+        wanted = [i for i, name in enumerate(self.sample_names) if name in set(names)]
+        return np.isin(self.sample, wanted)
+
+    def save(self, path: str | Path) -> None:
+        """Write Parquet, atomically."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = {"samples": "\n".join(self.sample_names), "channels": "\n".join(self.channel_names)}
+        table = pa.table({name: getattr(self, name) for name in _DTYPES}).replace_schema_metadata(names)
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> CandidateTable:
+        """Read what ``save`` wrote."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        names = {key: tuple(value.decode().split("\n")) for key, value in table.schema.metadata.items()}
+        columns = {
+            name: table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+            for name, dtype in _DTYPES.items()
+        }
+        return cls(names[b"samples"], names[b"channels"], **columns)
+
+
+assert {f.name for f in fields(CandidateTable)} == {*_DTYPES, "sample_names", "channel_names"}
+
+
+def labels_of(events: Events) -> NDArray[np.float32]:
+    """1 for correctly paired signal, 0 for background, NaN for wrong pairings of signal and for data."""
+    labels = np.full(len(events), np.nan, np.float32)
+    labels[events.is_background] = 0
+    true_pair = events.columns.get("is_true_pair")
+    labels[events.is_signal if true_pair is None else events.is_signal & true_pair.astype(bool)] = 1
+    return labels
+
+
+def table_of_channel(
+    events: Events,
+    rows: NDArray[np.bool_],
+    score: NDArray[np.float32],
+    *,
+    channel: int,
+    channel_names: tuple[str, ...],
+    observable: str,
+) -> CandidateTable:
+    """The rows of one channel as a table.
+
+    Args:
+        events: Candidates, n of them.
+        rows: Which of them the channel selects, shape (n,).
+        score: Their scores, shape (n,).
+        channel: Position of the channel in ``channel_names``.
+        channel_names: All channels.
+        observable: Column that this channel scans.
+    """
+    return CandidateTable(
+        sample_names=tuple(sample.name for sample in events.samples),
+        channel_names=channel_names,
+        sample=events.sample_index[rows],
+        channel=np.full(int(rows.sum()), channel, np.int16),
+        label=labels_of(events)[rows],
+        weight=events.weight[rows],
+        mass=events.mass[rows],
+        key=events.key[rows],
+        observable=events[observable][rows].astype(np.float64),
+        score=score[rows],
+    )
+
+
+def join(parts: Iterable[CandidateTable]) -> CandidateTable:
+    """Rows of all parts, which have the same samples and channels."""
+    parts = list(parts)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
+    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns)
