@@ -28,6 +28,7 @@ from darksieve.evaluation.smooth_background import (
     fit_smooth_background,
 )
 
+SHAPE_MARGIN_GEV = 0.5  # signal beyond the hypotheses that still steadies the shape at their ends
 PEAK_SIGMA = 10.0  # candidates of a peaking sample within so many resolutions of its peak are the peak
 OWN_PEAK_EVENTS = 300  # effective candidates from which a category fits the peak by itself
 
@@ -109,7 +110,7 @@ def common_resolution(
         limits: What the data cannot exceed, in GeV of mass.
         name: What messages call the channel.
     """
-    rows = (candidates.label == 1) & (candidates.category > 0)
+    rows = (candidates.label == 1) & (candidates.category > 0) & _near(candidates.mass, mass_range)
     shape = fit_signal_shape(
         candidates.observable[rows],
         candidates.mass[rows],
@@ -158,7 +159,7 @@ def make_channels(
         InputError: If a category has too little signal for a shape, or a sample in ``peaking`` no peak.
     """
     quoted = candidates.is_quote | (quote_fraction == 1)
-    signal = (candidates.label == 1) & quoted
+    signal = (candidates.label == 1) & quoted & _near(candidates.mass, mass_range)
     shapes = fit_signal_shapes(
         candidates.observable[signal],
         candidates.mass[signal],
@@ -272,6 +273,14 @@ def _split_peaks(
                 )
             of_category.append(PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty))
     return smooth, {c: tuple(of_category) for c, of_category in peaks.items()}
+
+
+def _near(mass: NDArray, mass_range: Interval | None) -> NDArray[np.bool_]:
+    """Generated masses in the range of the hypotheses, with a margin."""
+    if mass_range is None:
+        return np.ones(len(mass), dtype=bool)
+    margin = max(SHAPE_MARGIN_GEV, 0.25 * (mass_range[1] - mass_range[0]))
+    return (mass >= mass_range[0] - margin) & (mass <= mass_range[1] + margin)
 
 
 def _peak_interval(
