@@ -1,0 +1,343 @@
+"""The pictures of a run, drawn from its files alone; plots never fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.limits.document import BinnedData, SearchModel
+from darksieve.evaluation.metrics import auc_by_mass, roc_curve
+from darksieve.evaluation.plots import (
+    brazil_band,
+    comparison,
+    efficiency,
+    fits,
+    p_values,
+    scores,
+    spectrum,
+    training,
+)
+from darksieve.evaluation.plots.style import Drawing, SavedFigure, Stamp
+from darksieve.evaluation.published import PublishedComparison, compare_with_published, published_limits
+from darksieve.models.scores import Scores
+from darksieve.training.history import TrainingHistory
+from darksieve.workflow.context import Context
+from darksieve.workflow.optimising import observable_of
+from darksieve.workflow.scoring import bundle_path
+
+N_ROC_MASSES = 4
+MAX_SPECTRUM_BINS = 400
+AXIS = {
+    "cross_section": "cross section",
+    "branching_fraction": "branching fraction",
+    "signal events": "signal events",
+}
+
+
+class Pictures:
+    """Draws and saves the pictures of one run under ``figures/``."""
+
+    def __init__(self, context: Context, facts: Mapping[str, Any]) -> None:
+        self.context = context
+        self.config = context.config
+        self.curve = LimitCurve.load(context.run / "limits.json")
+        self.blind = bool(facts["blind"])
+        self.data_label = facts["label"]
+        self.injected = facts["injected"]
+        simulated = any(sample.simulate is not None for sample in self.config.samples.values())
+        self.note = "toy simulation" if simulated else ""
+        if self.data_label not in (None, "data"):
+            self.note = ", ".join(filter(None, [self.note, str(self.data_label)]))
+        self.saved: dict[str, SavedFigure] = {}
+        self.vetoes = [(low, high) for low, high in self.config.scan.vetoes]
+
+    def stamp(self, *, blind: bool | None = None, luminosity: bool = True) -> Stamp:
+        """What stands above a picture."""
+        return Stamp(
+            self.config.search,
+            self.config.luminosity_fb if luminosity else None,
+            self.note,
+            self.blind if blind is None else blind,
+        )
+
+    def keep(self, name: str, drawing: Drawing) -> SavedFigure:
+        """Save a picture as PNG, PDF and CSV."""
+        self.saved[name] = drawing.save(self.context.run / "figures" / name)
+        return self.saved[name]
+
+    @property
+    def with_limits(self) -> NDArray[np.bool_]:
+        """Points of the scan that have a mass and an expected limit."""
+        return np.isfinite(self.curve.masses) & np.isfinite(self.curve.expected())
+
+    def limits(self) -> PublishedComparison | None:
+        """Brazil bands of the parameter and of the coupling, and the comparison with what is published."""
+        curve, config = self.curve, self.config
+        good = self.with_limits
+        if not good.any():
+            return None
+        masses = curve.masses[good]
+        bands = np.stack([curve.expected(level)[good] for level in range(-2, 3)])
+        observed = None if self.blind else curve.values("observed")[good]
+        name, unit = config.linear_parameter
+        published = config.interpretation.published
+        known = None if published is None else published_limits(published)
+        points = [known] if known is not None and known.parameter == name else []
+        label = AXIS.get(name, name) + ("" if unit == "1" else f" [{unit}]")
+        self.keep(
+            "limits",
+            brazil_band.draw_limits(
+                masses,
+                bands,
+                observed=observed,
+                confidence_level=config.confidence_level,
+                y_label=f"Upper limit on the {label}",
+                unit=unit,
+                stamp=self.stamp(),
+                vetoes=self.vetoes,
+                published=points,
+            ),
+        )
+        if config.interpretation.parameter == "g_agammagamma":
+            self.keep(
+                "coupling",
+                brazil_band.draw_g_agammagamma_limits(
+                    masses,
+                    bands,
+                    observed_fb=observed,
+                    confidence_level=config.confidence_level,
+                    stamp=self.stamp(),
+                    sqrt_s=self.context.beams.sqrt_s,
+                    vetoes=self.vetoes,
+                    published=points,
+                ),
+            )
+        if not points or abs(points[0].confidence_level - config.confidence_level) > 1e-9:
+            return None
+        compared = compare_with_published(
+            masses,
+            bands[2],
+            points[0],
+            luminosity_fb=config.luminosity_fb,
+            confidence_level=config.confidence_level,
+        )
+        if not (compared.n_scan_points > 0).any():
+            return None
+        self.keep("published", comparison.draw_comparison(compared, stamp=self.stamp(), vetoes=self.vetoes))
+        return compared
+
+    def excesses(self) -> None:
+        """Local p-values, fitted strengths and their pulls; nothing while blind."""
+        if self.blind:
+            return
+        curve = self.curve
+        fitted = np.isfinite(curve.masses) & np.isfinite(curve.values("p0"))
+        if not fitted.any():
+            return
+        masses = curve.masses[fitted]
+        found = curve.global_
+        global_p = []
+        if found is not None:
+            global_p.append(p_values.GlobalPValue(found.p_global, found.p_global_error, found.method))
+        self.keep(
+            "p_values",
+            p_values.draw_p_values(
+                masses,
+                curve.values("p0")[fitted],
+                stamp=self.stamp(),
+                vetoes=self.vetoes,
+                global_p_values=global_p,
+            ),
+        )
+        errors = np.array([p.best_fit_error or (None, None) for p in curve.points], dtype=float)[fitted]
+        name, unit = self.config.linear_parameter
+        injected = None if self.injected is None else (self.injected["mass"], self.injected["strength"])
+        self.keep(
+            "best_fit",
+            fits.draw_best_fit(
+                masses,
+                curve.values("best_fit")[fitted],
+                errors,
+                y_label=f"Fitted {AXIS.get(name, name)}" + ("" if unit == "1" else f" [{unit}]"),
+                stamp=self.stamp(),
+                injected=injected,
+                vetoes=self.vetoes,
+            ),
+        )
+
+    def spectra(self) -> None:
+        """Expected spectrum of each channel of the fit; with the data once unblinded."""
+        from darksieve.workflow.scanning import scan_inputs
+
+        model = SearchModel.load(self.context.run / "search.json")
+        counts = {
+            channel.name: np.asarray(channel.data.counts)
+            for channel in model.channels
+            if isinstance(channel.data, BinnedData) and channel.data.counts is not None
+        }
+        _, inputs = scan_inputs(self.context)
+        for given in inputs:
+            candidates = given.candidates
+            share = 0.5 if self.config.classifiers else 1.0
+            rows = (candidates.label == 0) & candidates.is_quote
+            names = [n for n, s in self.config.samples.items() if s.role == "background"]
+            edges = given.common.edges
+            merge = int(np.ceil((len(edges) - 1) / MAX_SPECTRUM_BINS))
+            shown = edges[::merge]
+            for c, channel in enumerate(given.channels, start=1):
+                own = rows & (candidates.category == c)
+                expected, squares = {}, np.zeros(len(shown) - 1)
+                for name in names:
+                    of_process = own & (candidates.sample == name)
+                    weight = candidates.weight[of_process] / share
+                    values = candidates.observable[of_process]
+                    expected[name] = np.histogram(values, shown, weights=weight)[0]
+                    squares += np.histogram(values, shown, weights=weight**2)[0]
+                order = sorted(expected, key=lambda n: float(expected[n].sum()))
+                data = None
+                if not self.blind and channel.name in counts:
+                    data = np.add.reduceat(counts[channel.name], np.arange(0, len(edges) - 1, merge))[
+                        : len(shown) - 1
+                    ]
+                drawing = spectrum.draw_spectrum(
+                    shown,
+                    {name: expected[name] for name in order},
+                    stamp=self.stamp(),
+                    data=data,
+                    data_label=(self.data_label or "data").capitalize(),
+                    expected_error=np.sqrt(squares),
+                    category=channel.name,
+                    vetoes=self.vetoes,
+                    logarithmic=True,
+                    observable_label=f"{observable_of(self.context, given.name)} [GeV]",
+                    observable=observable_of(self.context, given.name),
+                )
+                self.keep(f"spectrum_{channel.name}", drawing)
+
+    def classifiers(self) -> None:
+        """Scores by process, ROC by mass and the training's losses."""
+        for classifier in self.config.classifiers:
+            table = Scores.load(self.context.run / "scores" / f"{classifier.name}.parquet")
+            self._scores(classifier.name, table)
+            self._roc(classifier.name, table)
+            history = TrainingHistory.load(bundle_path(self.context, classifier) / "training.json")
+            folds = {
+                fold.fold: training.FoldHistory(
+                    validation=[e.get("validation_loss", np.nan) for e in fold.epochs],
+                    training=[e["train_loss"] for e in fold.epochs]
+                    if "train_loss" in fold.epochs[0]
+                    else None,
+                )
+                for fold in history.folds
+                if fold.epochs
+            }
+            if folds:
+                drawing = training.draw_training(
+                    folds,
+                    stamp=self.stamp(blind=False, luminosity=False),
+                    epoch_label="Tree" if classifier.model == "bdt" else "Epoch",
+                )
+                self.keep(f"training_{classifier.name}", drawing)
+
+    def _scores(self, name: str, table: Scores) -> None:
+        by_process = {}
+        signals = []
+        for sample, given in self.config.samples.items():
+            rows = (table.sample == sample) & (table.is_signal | table.is_background)
+            if given.role != "data" and rows.any():
+                by_process[sample] = (table.score[rows], table.weight[rows])
+                if given.role == "signal":
+                    signals.append(sample)
+        stamp = self.stamp(blind=False, luminosity=False)
+        self.keep(f"scores_{name}", scores.draw_scores(by_process, stamp=stamp, signals=signals))
+
+    def _roc(self, name: str, table: Scores) -> None:
+        masses, half_width = self.roc_masses(table)
+        curves: dict[float | str, tuple[ArrayLike, ArrayLike]] = {}
+        aucs: dict[float | str, float] = {}
+        measured = auc_by_mass(
+            table.score,
+            table.label,
+            table.observable,
+            table.mass,
+            table.weight,
+            None,
+            masses=masses,
+            half_width=half_width,
+            n_bootstrap=0,
+        )
+        for mass, half, auc in zip(masses, half_width, measured, strict=True):
+            inside = np.abs(table.observable - mass) < half
+            inside &= table.is_background | (table.is_signal & (np.abs(table.mass - mass) < half))
+            if not np.isfinite(auc.value):
+                continue
+            curve = roc_curve(table.score[inside], table.label[inside], table.weight[inside])
+            thin = np.unique(np.linspace(0, len(curve.signal_efficiency) - 1, 400).astype(int))
+            key = float(np.round(mass, 3))
+            curves[key] = (curve.signal_efficiency[thin], curve.background_efficiency[thin])
+            aucs[key] = auc.value
+        if curves:
+            stamp = self.stamp(blind=False, luminosity=False)
+            self.keep(f"roc_{name}", scores.draw_roc(curves, stamp=stamp, auc=aucs))
+
+    def roc_masses(self, table: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Masses at which separation is shown, and half widths of windows that hold enough background."""
+        low, high = self.config.scan.range
+        masses = low + (high - low) * (np.arange(N_ROC_MASSES) + 0.5) / N_ROC_MASSES
+        return masses, np.full(N_ROC_MASSES, 0.02 * (high - low))
+
+    def working_points(self, document: Mapping[str, Any]) -> None:
+        """Boundaries, efficiency and share of the ceiling against mass, for each channel."""
+        for channel in self.config.channels:
+            points = [p for p in document["points"] if p["channel"] == channel]
+            if not points:
+                continue
+            n = int(document["n_categories"])
+            masses = np.array([p["mass"] for p in points[::n]])
+
+            def column(
+                name: str, category: int, rows: list[dict[str, Any]] = points, n: int = n
+            ) -> NDArray[np.float64]:
+                return np.array(
+                    [np.nan if p.get(name) is None else p[name] for p in rows[category::n]], dtype=float
+                )
+
+            names = [f"category {c + 1}" if n > 1 else "threshold" for c in range(n)]
+            blind_free = self.stamp(blind=False)
+            boundaries = {name: column("score_low", c) for c, name in enumerate(names)}
+            self.keep(
+                f"boundaries_{channel}",
+                efficiency.draw_boundaries(masses, boundaries, stamp=blind_free, vetoes=self.vetoes),
+            )
+            kept = {name: column("signal_efficiency", c) for c, name in enumerate(names)}
+            if n > 1:
+                kept = {"all": np.sum(list(kept.values()), axis=0), **kept}
+            self.keep(
+                f"efficiency_{channel}",
+                efficiency.draw_signal_efficiency(masses, kept, stamp=blind_free, vetoes=self.vetoes),
+            )
+            percent = column("percent_of_ceiling", 0)
+            if np.isfinite(percent).any():
+                label = f"{n} categories" if n > 1 else "threshold"
+                errors = column("percent_of_ceiling_error", 0)
+                self.keep(
+                    f"ceiling_{channel}",
+                    efficiency.draw_percent_of_ceiling(
+                        masses,
+                        {label: percent},
+                        stamp=blind_free,
+                        errors={label: errors} if np.isfinite(errors).any() else None,
+                        vetoes=self.vetoes,
+                    ),
+                )
+
+
+def facts_of(context: Context) -> dict[str, Any]:
+    """What the scan looked at: blind or not, data or pseudo-data, the injected signal."""
+    facts: dict[str, Any] = json.loads((context.run / "data.json").read_text(encoding="utf-8"))
+    return facts

@@ -1,0 +1,294 @@
+"""The report of a run: its pictures, tables and provenance in one page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from darksieve import __version__
+from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.published import PublishedComparison
+from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSection, Table, write_report
+from darksieve.run_folder import StageRecord
+from darksieve.workflow.context import Context
+from darksieve.workflow.pictures import Pictures, facts_of
+
+N_ROWS_OF_LIMITS = 12
+
+
+def write_run_report(context: Context) -> None:
+    """Draw every picture and write ``report.html``, unless both are there with the same inputs."""
+
+    def work(record: StageRecord) -> str:
+        facts = facts_of(context)
+        pictures = Pictures(context, facts)
+        compared = pictures.limits()
+        pictures.excesses()
+        pictures.spectra()
+        pictures.classifiers()
+        points = _json(context, "working_points.json")
+        pictures.working_points(points)
+        sections = [
+            _summary(context, pictures),
+            _samples(context),
+            *_training(context, pictures),
+            _working_points(pictures, points),
+            _limits(pictures),
+            *_published(compared, pictures),
+            _provenance(context),
+        ]
+        report = Report(
+            search=context.config.search,
+            process=context.config.scan.observable,
+            luminosity_fb=context.config.luminosity_fb,
+            confidence_level=context.config.confidence_level,
+            blind=pictures.blind,
+            sections=sections,
+            simulation_note=pictures.note,
+            version=__version__,
+        )
+        path = write_report(report, context.run / "report.html")
+        record.wrote(path, context.run / "figures")
+        _track(context, pictures)
+        return f"{len(pictures.saved)} pictures"
+
+    context.stage("report", [context.key("scan", "optimise", "score")], work)
+
+
+def _json(context: Context, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((context.run / name).read_text(encoding="utf-8"))
+    return content
+
+
+def _figures(pictures: Pictures, *wanted: tuple[str, str]) -> list[Figure]:
+    """The pictures that were drawn, of those wanted; ``name_*`` stands for all that begin so."""
+    found = []
+    for name, title in wanted:
+        prefix = name.removesuffix("*")
+        for saved_name, saved in pictures.saved.items():
+            if saved_name == name or (name.endswith("*") and saved_name.startswith(prefix)):
+                own = f"{title}: {saved_name.removeprefix(prefix)}" if name.endswith("*") else title
+                found.append(Figure.from_saved(saved, own, relative_to=pictures.context.run.path))
+    return found
+
+
+def _summary(context: Context, pictures: Pictures) -> ReportSection:
+    config, curve = context.config, pictures.curve
+    expected = curve.expected()
+    unit = "" if curve.parameter.unit == "1" else f" {curve.parameter.unit}"
+    states = [point.status for point in curve.points]
+    facts: dict[str, Cell] = {
+        "Scan": f"{config.scan.observable} from {config.scan.range[0]:g} to {config.scan.range[1]:g} GeV",
+        "Hypotheses": len(curve.points),
+        "With limits": sum(point.succeeded for point in curve.points),
+        "Vetoed": states.count("vetoed"),
+        "Failed": states.count("failed"),
+        "State": "blind: from simulation alone" if pictures.blind else f"unblinded: {pictures.data_label}",
+    }
+    if np.isfinite(expected).any():
+        best = int(np.nanargmin(expected))
+        facts["Median expected limit, best point"] = (
+            f"{expected[best]:.3g}{unit} at {curve.masses[best]:.3f} GeV"
+        )
+        facts["Median expected limit, median over masses"] = f"{np.nanmedian(expected):.3g}{unit}"
+    if curve.global_ is not None and not pictures.blind:
+        found = curve.global_
+        error = "" if found.p_global_error is None else f" ± {found.p_global_error:.2g}"
+        where = "" if found.mass is None else f" at {found.mass:.3f} GeV"
+        facts["Largest excess"] = f"local p = {found.p0_min:.2g}{where}"
+        facts["Global p-value"] = f"{found.p_global:.2g}{error} ({found.method.replace('_', '–')})"
+    if pictures.injected is not None:
+        facts["Injected signal"] = (
+            f"{pictures.injected['strength']:.3g}{unit} at {pictures.injected['mass']:g} GeV"
+        )
+    return ReportSection("summary", facts=facts, figures=_figures(pictures, ("limits", "Upper limits")))
+
+
+def _samples(context: Context) -> ReportSection:
+    flows = _json(context, "cut_flow.json")
+    rows: list[list[Cell]] = []
+    for sample, cuts in flows.items():
+        for cut in cuts:
+            share = cut["n_after"] / cut["n_before"] if cut["n_before"] else float("nan")
+            rows.append([sample, cut["name"], cut["n_before"], cut["n_after"], share])
+    table = Table("Rows before and after each step", ["sample", "step", "before", "after", "kept"], rows)
+    paragraphs = []
+    if any(sample.simulate is not None for sample in context.config.samples.values()):
+        paragraphs.append(
+            "Simulated samples come from darksieve's own toy simulation: generators at leading order and a"
+            " parametrised detector. They are no simulation of any experiment. Each ROOT file has a JSON"
+            " sidecar with its seed, settings and cross section."
+        )
+    links = [
+        Link(f"samples/{p.name}", f"samples/{p.name}")
+        for p in sorted((context.run / "samples").glob("*.json"))
+    ]
+    return ReportSection("samples", paragraphs=paragraphs, tables=[table], links=links)
+
+
+def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
+    metrics = _json(context, "metrics.json")["classifiers"]
+    if not metrics:
+        return []
+    tables = []
+    for name, entry in metrics.items():
+        rows: list[list[Cell]] = [["all backgrounds", entry["auc"], entry["auc_error"], *_left(entry)]]
+        rows += [
+            [process, own["auc"], own["auc_error"], *_left(own)]
+            for process, own in entry["by_process"].items()
+        ]
+        columns = ["background", "AUC", "± (bootstrap)", "left at 90 %", "left at 70 %", "left at 50 %"]
+        tables.append(
+            Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
+        )
+    wanted = [("scores_*", "Scores by process"), ("roc_*", "ROC by mass"), ("training_*", "Training")]
+    return [ReportSection("training", tables=tables, figures=_figures(pictures, *wanted))]
+
+
+def _left(entry: dict[str, Any]) -> list[Cell]:
+    return [entry["background_efficiency"].get(at) for at in ("0.9", "0.7", "0.5")]
+
+
+def _working_points(pictures: Pictures, document: dict[str, Any]) -> ReportSection:
+    wanted = [
+        ("boundaries_*", "Score boundaries"),
+        ("efficiency_*", "Signal efficiency"),
+        ("ceiling_*", "Share of the score's own ceiling"),
+        ("spectrum_*", "Spectrum after selection"),
+    ]
+    paragraphs = []
+    if document["points"]:
+        paragraphs.append(
+            "Boundaries were chosen on one half of the simulated events; every figure here is quoted on the"
+            " other half. The ceiling is the expected limit of the score used in full."
+        )
+    else:
+        paragraphs.append("There is no classifier: every selected candidate is kept.")
+    choice = {channel: value for channel, value in document["choice"].items()}
+    facts: dict[str, Cell] = {}
+    for channel, entry in choice.items():
+        for key in ("mean_optimism", "mean_optimism_error", "freedom_in_mass"):
+            if key in entry:
+                facts[f"{channel}: {key.replace('_', ' ')}"] = entry[key]
+    links = [Link("working_points.json", "working_points.json")]
+    return ReportSection(
+        "working_points",
+        paragraphs=paragraphs,
+        facts=facts,
+        figures=_figures(pictures, *wanted),
+        links=links,
+    )
+
+
+def _limits(pictures: Pictures) -> ReportSection:
+    curve = pictures.curve
+    wanted = [
+        ("coupling", "Upper limits on the coupling"),
+        ("p_values", "Local p-values"),
+        ("best_fit", "Best fit"),
+    ]
+    links = [Link(name, name) for name in ("limits.json", "limits.csv", "interpretation.json", "search.json")]
+    return ReportSection(
+        "limits", tables=[_table_of_limits(curve)], figures=_figures(pictures, *wanted), links=links
+    )
+
+
+def _table_of_limits(curve: LimitCurve) -> Table:
+    points = [point for point in curve.points if point.succeeded]
+    step = max(1, len(points) // N_ROWS_OF_LIMITS)
+    unit = "" if curve.parameter.unit == "1" else f" [{curve.parameter.unit}]"
+    columns = [
+        "mass [GeV]",
+        f"observed{unit}",
+        "−2σ",
+        "−1σ",
+        f"median{unit}",
+        "+1σ",
+        "+2σ",
+        "local p",
+        "method",
+    ]
+    rows: list[list[Cell]] = []
+    for point in points[::step]:
+        bands = [(point.expected or {}).get(key) for key in curve.band_keys]
+        rows.append([point.mass, point.observed, *bands, point.p0, point.method])
+    return Table(f"Every {step}th point; all are in limits.csv", columns, rows)
+
+
+def _published(compared: PublishedComparison | None, pictures: Pictures) -> list[ReportSection]:
+    if compared is None:
+        return []
+    table = compared.as_table()
+    rows: list[list[Cell]] = []
+    for i in range(len(table["mass_low_gev"])):
+        if not table["n_scan_points"][i]:
+            continue
+        names = (
+            "mass_low_gev",
+            "mass_high_gev",
+            "published_median",
+            "expected",
+            "ratio",
+            "ratio_at_equal_luminosity",
+        )
+        rows.append([float(table[name][i]) for name in names])
+    columns = [
+        "from [GeV]",
+        "to [GeV]",
+        "published observed",
+        "expected here",
+        "ratio",
+        "ratio at equal luminosity",
+    ]
+    published = compared.published
+    note = f"{published.label}, {published.luminosity_fb:g}/fb, {published.reference}. {published.note}"
+    text = (
+        "Published limits are observed ones, digitised by third parties; they are drawn as published and"
+        " nothing was tuned to them. Ours are median expected limits on a toy simulation."
+    )
+    return [
+        ReportSection(
+            "published",
+            paragraphs=[text],
+            tables=[Table(f"Bins of {published.label}", columns, rows, row_headers=False, note=note)],
+            figures=_figures(pictures, ("published", "Expected over published")),
+        )
+    ]
+
+
+def _provenance(context: Context) -> ReportSection:
+    stages = context.run.manifest["stages"]
+    rows: list[list[Cell]] = [
+        [name, stage["begun"], stage["seconds"], stage["seed"], stage["key"][:12]]
+        for name, stage in stages.items()
+    ]
+    stage_table = Table("Stages", ["stage", "begun (UTC)", "seconds", "seed", "key"], rows)
+    versions = Table(
+        "Versions", ["package", "version"], [list(item) for item in context.run.manifest["versions"].items()]
+    )
+    facts: dict[str, Cell] = {}
+    if context.tracker.run_id is not None:
+        facts["MLflow run"] = context.tracker.run_id
+    links = [Link(name, name) for name in ("config.yaml", "manifest.json", "log.txt")]
+    return ReportSection("provenance", facts=facts, tables=[stage_table, versions], links=links)
+
+
+def _track(context: Context, pictures: Pictures) -> None:
+    curve = pictures.curve
+    expected = curve.expected()
+    if np.isfinite(expected).any():
+        context.tracker.metrics(
+            {
+                "median_expected_limit": float(np.nanmedian(expected)),
+                "best_expected_limit": float(np.nanmin(expected)),
+                "points_with_limits": float(sum(point.succeeded for point in curve.points)),
+            }
+        )
+    for name in (
+        "limits.json", "limits.csv", "interpretation.json", "working_points.json",
+        "metrics.json", "search.json", "report.html", "figures",
+    ):  # fmt: skip
+        path = context.run / name
+        context.tracker.artifacts(path, "figures" if path.is_dir() else None)
