@@ -13,14 +13,14 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from darksieve.constants import ETA_MASS, ETA_PRIME_MASS, OMEGA_MASS, PI0_MASS
-from darksieve.evaluation.plots.style import GREY, Floats
+from darksieve.evaluation.plots.style import Floats
 
 MASS_LABEL = "$m_a$ [GeV]"
 RESONANCES = {
     "$\\pi^0$": PI0_MASS,
     "$\\eta$": ETA_MASS,
     "$\\omega$": OMEGA_MASS,
-    "$\\eta\\prime$": ETA_PRIME_MASS,
+    "$\\eta'$": ETA_PRIME_MASS,
 }
 
 
@@ -98,7 +98,9 @@ def mark_vetoes(axes: Axes, vetoes: Sequence[Veto], *, labels: bool = True) -> N
         if low >= high:
             continue
         axes.axvspan(low, high, facecolor="#f3f3f3", edgecolor="#bdbdbd", hatch="////", linewidth=0, zorder=0)
-        if labels:
+        ends = axes.transAxes.inverted().transform(axes.transData.transform([(low, 1.0), (high, 1.0)]))
+        cut_off = veto.low < low_end or veto.high > high_end
+        if labels and ends[1, 0] - ends[0, 0] > (0.03 if cut_off else 0.015):  # else too narrow for its label
             middle = np.sqrt(low * high) if axes.get_xscale() == "log" else (low + high) / 2
             axes.text(
                 middle,
@@ -114,22 +116,9 @@ def mark_vetoes(axes: Axes, vetoes: Sequence[Veto], *, labels: bool = True) -> N
             )
 
 
-def mark_range(axes: Axes, low: float, high: float, text: str) -> None:
-    """Shade a range of masses with a remark at its top, such as where decays are not prompt."""
-    axes.axvspan(low, high, facecolor="#fbe9e1", edgecolor="none", zorder=0)
-    transform = blended_transform_factory(axes.transData, axes.transAxes)
-    axes.axvline(high, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-    axes.text(
-        high,
-        0.02,
-        f"{text} ",
-        rotation=90,
-        ha="right",
-        va="bottom",
-        fontsize=8,
-        color="#7a3b12",
-        transform=transform,
-    )
+def mark_range(axes: Axes, low: float, high: float, label: str | None = None) -> None:
+    """Shade a range of masses with a remark in the legend, such as where decays are not prompt."""
+    axes.axvspan(low, high, facecolor="#fbe9e1", edgecolor="none", zorder=0, label=label)
 
 
 def _scientific(value: float, _position: int | None = None) -> str:
@@ -142,10 +131,10 @@ def _decimal(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Ticks of a logarithmic axis: at 1, 2, 5 over less than two and a half decades, else at powers of 10."""
+def log_ticks(axis: Axis, low: float, high: float, *, subs: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """Ticks of a logarithmic axis: at `subs` over less than two and a half decades, else at powers of 10."""
     few = high / low < 10**2.5
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.set_major_locator(LogLocator(base=10, subs=subs if few else (1.0,), numticks=12))
     readable = low >= 5e-3 and high < 5e4
     axis.set_major_formatter(FuncFormatter(_decimal if readable else _scientific))
     axis.set_minor_locator(LogLocator(base=10, subs=tuple(range(2, 10)), numticks=50))
@@ -174,7 +163,7 @@ def set_mass_axis(axes: Axes, masses: Floats, *, scale: str = "auto", label: str
         axes.set_xscale("log")
         margin = 1.04 if high > low else 1.3
         axes.set_xlim(low / margin, high * margin)
-        log_ticks(axes.xaxis, low, high)
+        log_ticks(axes.xaxis, low, high, subs=(1.0, 2.0, 3.0, 5.0))
     else:
         margin = 0.02 * (high - low) or 0.1 * max(high, 1e-3)
         axes.set_xlim(low - margin, high + margin)

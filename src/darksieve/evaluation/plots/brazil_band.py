@@ -123,7 +123,7 @@ def draw_limits(
     vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
     not_prompt: Sequence[tuple[float, float]] = (),
-    not_prompt_text: str = "not prompt",
+    not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
     mass_scale: str = "auto",
     mass_label: str = MASS_LABEL,
@@ -141,7 +141,7 @@ def draw_limits(
         vetoes: Ranges that are not searched: hatched, and a gap in every line. Limits inside are not drawn.
         published: Published limits on the same parameter, in the same unit, drawn as points.
         not_prompt: Ranges in GeV where the limit's assumption of a prompt decay fails, see `couplings`.
-        not_prompt_text: What is written there.
+        not_prompt_text: What the legend says of them.
         expectation: What the expected limits stand on, e.g. "simulation alone"; added to the legend.
         mass_scale: auto, linear or log.
         mass_label: With its unit.
@@ -188,7 +188,7 @@ def draw_limits(
         shown += [one.minimum, one.maximum]
         edges += [one.low, one.high]
     set_mass_axis(axes, np.concatenate(edges), scale=mass_scale, label=mass_label)
-    n_entries = 3 + (seen is not None) + bool(expectation) + 2 * len(published)
+    n_entries = 3 + (seen is not None) + bool(expectation) + 2 * len(published) + bool(not_prompt)
     set_log_y(axes, *shown, room_above=0.07 + 0.05 * ((n_entries + 1) // 2), room_below=0.06)
     axes.set_ylabel(y_label)
     _mark(axes, gaps, not_prompt, not_prompt_text)
@@ -210,15 +210,13 @@ def draw_limits(
     table |= {f"expected_{name}_{_column(unit)}": bands[i] for i, name in enumerate(names)}
     if seen is not None:
         table[f"observed_{_column(unit)}"] = seen
-    return Drawing(
-        figure, table, _alt(points, bands[2], seen, y_label, confidence_level, gaps, published, unit)
-    )
+    return Drawing(figure, table, _alt(points, bands[2], seen, confidence_level, gaps, published, unit))
 
 
 def _mark(axes: Axes, gaps: Sequence[Veto], ranges: Sequence[tuple[float, float]], text: str) -> None:
-    for low, high in ranges:
+    for i, (low, high) in enumerate(ranges):
         if high > low:
-            mark_range(axes, low, high, text)
+            mark_range(axes, low, high, None if i else plain(text))
     mark_vetoes(axes, gaps)
 
 
@@ -235,21 +233,21 @@ def _alt(
     masses: Floats,
     median: Floats,
     observed: Floats | None,
-    y_label: str,
     confidence_level: float,
     vetoes: Sequence[Veto],
     published: Sequence[PublishedLimits],
     unit: str,
 ) -> str:
     known = np.isfinite(median)
-    what = y_label.replace("$", "")
     if not np.any(known):
-        return f"{what}: no point of the scan has an expected limit."
+        return "Upper limits against mass: no point of the scan has an expected limit."
+    in_unit = "" if unit in ("", "1") else f" {unit}"
     text = (
-        f"{what} at {number(100 * confidence_level)} % confidence against mass,"
+        f"Upper limits at {number(100 * confidence_level)} % confidence against mass,"
         f" {number(masses[known][0])} to {number(masses[known][-1])} GeV: the median expected limit is"
-        f" between {number(np.nanmin(median))} and {number(np.nanmax(median))} {unit}"
+        f" between {number(np.nanmin(median))} and {number(np.nanmax(median))}{in_unit}"
     )
+    text += ", shown with its 1 and 2 sigma bands"
     text += ", shown with its 1 and 2 sigma bands"
     text += (
         "; the observed is not shown" if observed is None else "; the observed limit is drawn as a solid line"
@@ -272,7 +270,7 @@ def draw_g_agammagamma_limits(
     vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
     not_prompt: Sequence[tuple[float, float]] = (),
-    not_prompt_text: str = "not prompt",
+    not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
     mass_scale: str = "auto",
 ) -> Drawing:

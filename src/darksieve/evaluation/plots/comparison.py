@@ -63,10 +63,10 @@ def draw_comparison(
     x = published.centre[known]
     ratio = comparison.ratio[known]
     bars = np.stack([ratio - comparison.ratio_low[known], comparison.ratio_high[known] - ratio])
-    source = f"{published.label} observed, {number(published.luminosity_fb, 4)} fb$^{{-1}}$ (digitised)"
+    source = f"{published.label} observed, {number(published.luminosity_fb, 4)} fb$^{{-1}}$"
     axes.errorbar(
         x, ratio, xerr=widths, yerr=bars, fmt="o", color=BLUE, markersize=4, linewidth=0.9,
-        label=f"Expected / {source}", gid="ratio",
+        label=f"Expected / {source} (digitised; bars: range in the bin)", gid="ratio",
     )  # fmt: skip
     shown = [comparison.ratio_low[known], comparison.ratio_high[known], np.ones(1)]
     if at_equal_luminosity:

@@ -17,7 +17,6 @@ from darksieve.evaluation.plots.axes import (
     set_log_y,
     set_mass_axis,
     set_y,
-    with_gaps,
 )
 from darksieve.evaluation.plots.style import (
     COLOURS,
@@ -40,13 +39,11 @@ def _draw_curves(
     masses: ArrayLike,
     curves: Mapping[str, ArrayLike],
     errors: Mapping[str, ArrayLike] | None,
-    vetoes: Sequence[VetoLike],
     prefix: str,
 ) -> tuple[Axes, dict[str, Floats], list[Floats], Floats]:
     points = as_floats(masses, "masses")
     if not curves:
         raise ValueError(f"nothing to draw: no {prefix}")
-    gaps = as_vetoes(vetoes)
     _, axes = new_figure(7.2, 4.6)
     table: dict[str, Floats] = {"mass_gev": points}
     shown = []
@@ -56,14 +53,14 @@ def _draw_curves(
         colour = COLOURS[i % len(COLOURS)]
         table[f"{prefix}_{name}"] = values
         shown.append(values)
-        x, y = with_gaps(points, values, gaps)
         marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if sparse else {}
-        axes.plot(x, y, color=colour, linewidth=1.2, label=plain(name), gid=f"{prefix}-{name}", **marker)
+        axes.plot(
+            points, values, color=colour, linewidth=1.2, label=plain(name), gid=f"{prefix}-{name}", **marker
+        )
         if errors and name in errors:
             error = as_floats(errors[name], f"error of {prefix} of {name}", points.shape)
             table[f"{prefix}_{name}_error"] = error
-            _, (low, high) = with_gaps(points, np.stack([values - error, values + error]), gaps)
-            axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(points, values - error, values + error, color=colour, alpha=0.2, linewidth=0)
     return axes, table, shown, points
 
 
@@ -108,7 +105,7 @@ def draw_signal_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, vetoes, "efficiency")
+    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "efficiency")
     set_y(axes, np.zeros(1), *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4), room_below=0.0)
     axes.set_ylabel("Signal efficiency")
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -141,7 +138,7 @@ def draw_background_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, vetoes, "background_efficiency")
+    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "background_efficiency")
     set_log_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel("Background efficiency")
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -174,7 +171,7 @@ def draw_boundaries(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, boundaries, None, vetoes, "score")
+    axes, table, shown, points = _draw_curves(masses, boundaries, None, "score")
     set_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel(score_label)
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -208,7 +205,7 @@ def draw_percent_of_ceiling(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, percent, errors, vetoes, "percent_of_ceiling")
+    axes, table, shown, points = _draw_curves(masses, percent, errors, "percent_of_ceiling")
     lines = [np.array([100.0])]
     axes.axhline(100, color="black", linewidth=0.8)
     if goal is not None:

@@ -154,7 +154,7 @@ def draw_pulls(
     text = (
         f"mean {mean:.2f} $\\pm$ {width / root:.2f}\nwidth {width:.2f} $\\pm$ {width / root / np.sqrt(2):.2f}"
     )
-    side.plot([], [], " ", label=text)
+    side.plot([], [], " ", label=text.replace("-", "−"))
     side.set_xlim(0, 1.3 * max(float(normal.max()), float(counts.max())))
     side.legend(loc="upper right", handlelength=1.2, fontsize=8)
     stamp_axes(axes, stamp)

@@ -156,7 +156,7 @@ def draw_roc(
     axes.plot(chance, chance, color="#9a9a9a", linewidth=0.9, linestyle=":", label="no separation")
     axes.set_xlim(0, 1)
     all_background = np.concatenate(background)
-    shown = all_background[(all_background > 0) & (np.concatenate(signal) > 0.02)]
+    shown = all_background[(all_background > 0) & (np.concatenate(signal) > 0.05)]
     low = max(float(shown.min()) if len(shown) else 1e-3, 1e-6)
     axes.set_yscale("log")
     axes.set_ylim(low / 1.3, 1.3)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike
 
 from darksieve.evaluation.plots.axes import (
@@ -149,7 +150,12 @@ def draw_spectrum(
         lower.set_ylabel("Pull", loc="center")
         mark_vetoes(lower, gaps, labels=False)
     lower.set_xlabel(observable_label)
-    legend = axes.legend(loc="upper right", ncols=2, title=plain(category) or None, title_fontsize=10)
+    handles, labels = axes.get_legend_handles_labels()
+    if counts is not None:  # data first
+        handles, labels = handles[-1:] + handles[:-1], labels[-1:] + labels[:-1]
+    legend = axes.legend(
+        handles, labels, loc="upper right", ncols=2, title=plain(category) or None, title_fontsize=10
+    )
     stamp_axes(axes, stamp)
     figure.align_ylabels()
     fit_legend(axes, legend)
@@ -170,8 +176,17 @@ def _draw_stack(axes: Axes, edges: Floats, stack: Mapping[str, Floats]) -> None:
     for i, (name, values) in enumerate(stack.items()):
         colour = palette[i % len(palette)]
         top = below + values
-        axes.stairs(top, edges, baseline=below, fill=True, color=colour, alpha=0.35, linewidth=0)
-        axes.stairs(top, edges, color=colour, linewidth=1.0, label=plain(name), gid=f"expected-{name}")
+        axes.stairs(
+            top,
+            edges,
+            baseline=below,
+            fill=True,
+            facecolor=to_rgba(colour, 0.35),
+            edgecolor=colour,
+            linewidth=0.8,
+            label=plain(name),
+            gid=f"expected-{name}",
+        )
         below = top
 
 

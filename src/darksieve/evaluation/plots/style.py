@@ -199,17 +199,15 @@ def stamp_axes(axes: Axes, stamp: Stamp) -> None:
 
 
 def fit_legend(axes: Axes, legend: Legend, *, smallest: float = 6.5) -> None:
-    """Make the letters of a legend smaller until it is no wider than its axes."""
+    """Make the letters of a legend smaller where it would be wider than its axes."""
     figure = figure_of(axes)
-    for _ in range(4):
-        figure.draw_without_rendering()
-        width = legend.get_window_extent().width
-        room = 0.985 * axes.get_window_extent().width
-        size = float(legend.get_texts()[0].get_fontsize())
-        if width <= room or size <= smallest:
-            return
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg), "figures are made by new_figure or new_panels"
+    width = legend.get_window_extent(canvas.get_renderer()).width
+    room = 0.83 * figure.bbox.width  # what the axes keep beside their labels; to lay out the figure is slow
+    if width > room:
         for text in legend.get_texts():
-            text.set_fontsize(max(smallest, 0.98 * size * room / width))
+            text.set_fontsize(max(smallest, float(text.get_fontsize()) * room / width))
 
 
 def _cell(value: Any) -> str:

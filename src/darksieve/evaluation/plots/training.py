@@ -91,6 +91,7 @@ def draw_training(
         Line2D([], [], color=INK, linestyle="", marker="o", markersize=5, label="kept"),
     ]
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     axes.set_xlabel(epoch_label)
     axes.set_ylabel(loss_label)
     axes.legend(handles=handles, loc="upper right", ncols=2)
