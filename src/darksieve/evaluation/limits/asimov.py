@@ -1,5 +1,6 @@
 """Expected limits of counting bins that are fitted together: the objective of the working points."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -43,7 +44,7 @@ def limit_significance(confidence_level: float, level: ArrayLike = 0.0) -> NDArr
 
 
 @compiled(fastmath={"reassoc", "contract", "nsz"})
-def _solve_counting(signal, background, target, limits):  # type: ignore[no-untyped-def]
+def _solve_counting(signal, background, target, limits):
     # Newton on √Q(μ), Q = 2 Σ [μs − b ln(1 + μs/b)]: nearly straight in μ: converges from below
     n_problems, n_bins = signal.shape
     n_levels = target.size

@@ -1,5 +1,6 @@
 """Best fits, p-values and asymptotic CLs limits of a whole batch: the compiled loop over its problems."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -8,7 +9,7 @@ import numba
 import numpy as np
 
 from darksieve.evaluation.limits.compilation import compiled
-from darksieve.evaluation.limits.likelihood import evaluate, make_scratch, set_counts, set_expectation
+from darksieve.evaluation.limits.likelihood import set_expectation
 from darksieve.evaluation.limits.minimiser import CONVERGED, minimise, profile_curvature
 from darksieve.evaluation.limits.profile import (
     copy_expectation,
@@ -19,10 +20,11 @@ from darksieve.evaluation.limits.profile import (
     normal_cdf,
     observed_limit,
 )
+from darksieve.evaluation.limits.scratch import make_scratch, set_counts
 
 # columns of the numbers of one problem
-BEST, ERROR_LOW, ERROR_HIGH, NLL_BEST, NLL_ZERO, SIGNIFICANCE, OBSERVED, EDM, CLS = range(9)
-FIRST_LEVEL = 9  # then one column per level of the band, then as many CLs
+BEST, ERROR_LOW, ERROR_HIGH, NLL_BEST, NLL_ZERO, SIGNIFICANCE, OBSERVED, EDM, CLS, NEAR_PEAK = range(10)
+FIRST_LEVEL = 10  # then one column per level of the band, then as many CLs
 # what failed, as bits
 FIT_FAILED, ERROR_FAILED, EXPECTED_FAILED, OBSERVED_FAILED = 1, 2, 4, 8
 # what is asked for, as bits
@@ -46,12 +48,12 @@ def solve_one(
     tolerance,
     numbers,
     parameters,
-):  # type: ignore[no-untyped-def]
+):
     """All answers for problem p into ``numbers``; returns what failed as bits.
 
     Args:
         at: Strength at which CLs is asked, NaN for none.
-        numbers: Filled, shape (9 + 2 n_levels,).
+        numbers: Filled, shape (10 + 2 n_levels,).
         parameters: Filled, shape (2, max. parameters): at the best fit and at μ = 0.
     """
     numbers[:] = math.nan
@@ -138,10 +140,14 @@ def solve_one(
     set_expectation(bins, structure, p, x, on_bins)
     asimov = np.zeros(on_bins.nu.size)
     copy_expectation(on_bins, asimov)
+    near_peak = 0.0
+    for r in range(asimov.size):
+        near_peak += asimov[r] * bins.near_peak[bins.start[p, 0] + r]
+    numbers[NEAR_PEAK] = near_peak
     set_counts(on_bins, bins, p, asimov, 0, x[strength + 1 :])
     x_asimov = x.copy()
     moved_asimov = np.zeros(n)
-    status, value, slope, edm = fit_at(bins, structure, p, on_bins, x_asimov, 0.0, moved_asimov, tolerance)
+    status, _, slope, edm = fit_at(bins, structure, p, on_bins, x_asimov, 0.0, moved_asimov, tolerance)
     if status != CONVERGED:
         return failed | EXPECTED_FAILED | OBSERVED_FAILED
     curvature = profile_curvature(on_bins, strength)
@@ -229,7 +235,7 @@ def solve_one(
 
 
 @compiled()
-def _wald_limit(best, sigma, alpha):  # type: ignore[no-untyped-def]
+def _wald_limit(best, sigma, alpha):
     # the observed limit if q were (μ − μ̂)²/σ², by bisection: a start value
     shift = best / sigma
     low = max(shift, 0.0)
@@ -269,8 +275,8 @@ def _cls_at(
     at,
     tolerance,
     numbers,
-):  # type: ignore[no-untyped-def]
-    status, value, slope, _ = fit_at(bins, structure, p, on_bins, x_asimov, at, moved_asimov, tolerance)
+):
+    status, value, _, _ = fit_at(bins, structure, p, on_bins, x_asimov, at, moved_asimov, tolerance)
     if status != CONVERGED:
         return EXPECTED_FAILED
     root = math.sqrt(max(2.0 * value, 0.0))
@@ -306,7 +312,7 @@ def solve_serial(
     numbers,
     parameters,
     failed,
-):  # type: ignore[no-untyped-def]
+):
     """``solve_one`` for every problem, in the calling thread only."""
     for p in range(failed.size):
         failed[p] = solve_one(
@@ -345,7 +351,7 @@ def solve_parallel(
     numbers,
     parameters,
     failed,
-):  # type: ignore[no-untyped-def]
+):
     """``solve_one`` for every problem, on numba's threads: the same numbers."""
     for p in numba.prange(failed.size):
         failed[p] = solve_one(
@@ -365,3 +371,39 @@ def solve_parallel(
             numbers[p],
             parameters[p],
         )
+
+
+@compiled()
+def fit_one(data, structure, p, mu, tolerance, values, parameters):
+    """Fit problem p to its data, at fixed μ unless it is NaN; fills NLL and EDM, and the parameters."""
+    n = structure.n_parameters[p]
+    scratch = make_scratch(data, structure, p)
+    set_counts(scratch, data, p, data.counts, data.start[p, 0], structure.auxiliary[p])
+    strength = scratch.block_start[structure.n_linear.shape[1]]
+    x = structure.start[p, :n].copy()
+    x[strength] = 0.0 if math.isnan(mu) else mu
+    status, value, edm, _ = minimise(
+        data, structure, p, x, scratch, -1 if math.isnan(mu) else strength, tolerance
+    )
+    if status != CONVERGED:
+        return FIT_FAILED
+    parameters[:n] = x
+    for i in range(n):
+        parameters[i] += scratch.step[i]
+    values[0] = value
+    values[1] = edm
+    return 0
+
+
+@compiled()
+def fit_serial(data, structure, mu, tolerance, values, parameters, failed):
+    """``fit_one`` for every problem, in the calling thread only."""
+    for p in range(failed.size):
+        failed[p] = fit_one(data, structure, p, mu[p], tolerance, values[p], parameters[p])
+
+
+@compiled(parallel=True)
+def fit_parallel(data, structure, mu, tolerance, values, parameters, failed):
+    """``fit_one`` for every problem, on numba's threads: the same numbers."""
+    for p in numba.prange(failed.size):
+        failed[p] = fit_one(data, structure, p, mu[p], tolerance, values[p], parameters[p])

@@ -1,168 +1,24 @@
-"""The negative log-likelihood of one problem of a batch, its exact gradient and Hessian, as compiled kernels.
+"""The negative log-likelihood of one problem, its exact gradient and Hessian, as compiled kernels.
 
-The value is in saturated form, Σ [a ν − n + n ln(n/ν)] + ½ Σ (θ − θ_measured)², so that differences of fits do not
-cancel. Rows without events get a logarithmic barrier of 1e-10 events, which keeps every expectation positive where
-the background or a negative signal could turn it negative; below its threshold the logarithm is continued as a
-parabola, so that any start value has a finite likelihood.
+The value is in saturated form, Σ [a ν − n + n ln(n/ν)] + ½ Σ (θ − θ_measured)², so that differences of fits
+do not cancel. Rows without events get a logarithmic barrier of 1e-10 events, which keeps every expectation
+positive where the background or a negative signal could turn it negative; below its threshold the logarithm
+is continued as a parabola, so that any start value has a finite likelihood.
 """
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
-import numpy as np
 
 from darksieve.evaluation.limits.compilation import compiled
-from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL, Floats, Integers
+from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-BARRIER = 1e-10  # events
-
-
-class Scratch(NamedTuple):
-    """Working memory of one thread for one problem; n_raw templates per channel, n parameters."""
-
-    template_start: Integers  # of each channel in ``templates``
-    block_start: Integers  # first parameter of each channel's background; the last entry is μ's position
-    first: Integers  # first column of each row of the Hessian that is not zero
-    templates: Floats  # per channel (n_raw, n_rows): M, D'_j, F_m, P_k
-    slope_first: Floats  # f'(λ) of each row
-    slope_second: Floats  # β f''(λ) of each row
-    nu: Floats  # expected events of each row
-    nu_before: Floats
-    positive: Floats  # max(ν, threshold)
-    counts: Floats  # n, or the barrier
-    observed: Floats  # n
-    threshold: Floats
-    residual: Floats  # ∂NLL/∂ν
-    weight: Floats  # ∂²NLL/∂ν²
-    product: Floats  # a row of weight × template
-    auxiliary: Floats
-    raw_gradient: Floats
-    raw_gram: Floats
-    transform: Floats  # (1 + T, 1 + J + M): derivatives of ν by μ and θ in terms of the raw templates
-    transformed: Floats
-    factor_first: Floats  # (1 + M, T): derivatives of the yield factors by θ
-    factor_second: Floats  # (1 + M, T, T)
-    factor_value: Floats  # (1 + M,)
-    gradient: Floats
-    hessian: Floats
-    cholesky: Floats
-    floor: Floats  # smallest curvature that is believed, per parameter
-    step: Floats
-    right: Floats
-    trial: Floats
-    best: Floats
-    free: Integers
 
 
 @compiled()
-def make_scratch(rows, structure, p):  # type: ignore[no-untyped-def]
-    """Working memory for problem p, with the constant templates copied in."""
-    n_channels = structure.n_linear.shape[1]
-    n_nuisances = structure.auxiliary.shape[1]
-    n_morphs = structure.morph_nuisance.size
-    n_rows = rows.start[p, n_channels] - rows.start[p, 0]
-    n = structure.n_parameters[p]
-    template_start = np.zeros(n_channels + 1, np.int64)
-    block_start = np.zeros(n_channels + 1, np.int64)
-    max_raw = 1
-    max_components = 0
-    for c in range(n_channels):
-        n_free = structure.n_linear[p, c] + 2 * structure.has_slope[p, c]
-        n_raw = 1 + n_morphs + structure.n_components[p, c] + n_free
-        size = rows.start[p, c + 1] - rows.start[p, c]
-        template_start[c + 1] = template_start[c] + n_raw * size
-        block_start[c + 1] = block_start[c] + n_free
-        max_raw = max(max_raw, n_raw)
-        max_components = max(max_components, structure.n_components[p, c])
-    first = np.zeros(n, np.int64)
-    for c in range(n_channels):
-        for i in range(block_start[c], block_start[c + 1]):
-            first[i] = block_start[c]
-    n_signal = 1 + n_morphs + max_components
-    scratch = Scratch(
-        template_start,
-        block_start,
-        first,
-        np.zeros(template_start[n_channels]),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_nuisances),
-        np.zeros(max_raw),
-        np.zeros((max_raw, max_raw)),
-        np.zeros((1 + n_nuisances, n_signal)),
-        np.zeros((1 + n_nuisances, n_signal)),
-        np.zeros((1 + max_components, n_nuisances)),
-        np.zeros((1 + max_components, n_nuisances, n_nuisances)),
-        np.zeros(1 + max_components),
-        np.zeros(n),
-        np.zeros((n, n)),
-        np.zeros((n, n)),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n),
-        np.zeros(n, np.int64),
-    )
-    n_pairs = n_morphs * (n_morphs + 1) // 2 * structure.curved[0]
-    for c in range(n_channels):
-        size = rows.start[p, c + 1] - rows.start[p, c]
-        n_components = structure.n_components[p, c]
-        to = template_start[c] + (1 + n_morphs) * size
-        origin = rows.column_start[p, c] + (1 + n_morphs + n_pairs) * size
-        for r in range((n_components + structure.n_linear[p, c]) * size):
-            scratch.templates[to + r] = rows.columns[origin + r]
-        # the curvature floor of a coefficient: (its expected events)², times 1e-10
-        offset = (1 + n_morphs + n_components) * size
-        for k in range(structure.n_linear[p, c]):
-            total = 0.0
-            for r in range(size):
-                total += rows.exposure[rows.start[p, c] + r] * abs(
-                    scratch.templates[template_start[c] + offset + k * size + r]
-                )
-            scratch.floor[block_start[c] + k] = 1e-10 * total * total + 1e-30
-        if structure.has_slope[p, c] == 1:
-            total = 0.0
-            for r in range(size):
-                i = rows.start[p, c] + r
-                total += rows.exposure[i] * rows.slope_scale[i]
-            scratch.floor[block_start[c + 1] - 2] = 1e-10 * total * total + 1e-30
-            scratch.floor[block_start[c + 1] - 1] = 1e-7
-    scratch.floor[block_start[n_channels]] = 1e-10
-    return scratch
-
-
-@compiled()
-def set_counts(scratch, rows, p, counts, origin, auxiliary):  # type: ignore[no-untyped-def]
-    """The data of the following fits: counts from ``origin`` on, and the constraints' measured values."""
-    begin = rows.start[p, 0]
-    for r in range(scratch.nu.size):
-        n = counts[origin + r]
-        scratch.observed[r] = n
-        if n > 0.0:
-            scratch.counts[r] = max(n, BARRIER)
-            scratch.threshold[r] = max(1e-6 * n, BARRIER)
-        else:  # an empty row
-            scratch.counts[r] = BARRIER if rows.exposure[begin + r] > 0.0 else 0.0
-            scratch.threshold[r] = BARRIER
-    for t in range(auxiliary.size):
-        scratch.auxiliary[t] = auxiliary[t]
-
-
-@compiled()
-def _set_factor(scratch, kinds, sizes, m, x, shared):  # type: ignore[no-untyped-def]
+def _set_factor(scratch, kinds, sizes, m, x, shared):
     # value of Π y_t(θ_t) and its first and second derivatives by the logarithmic derivatives
     n_nuisances = kinds.size
     value = 1.0
@@ -203,7 +59,7 @@ def _set_factor(scratch, kinds, sizes, m, x, shared):  # type: ignore[no-untyped
 
 
 @compiled()
-def _set_factors(structure, p, c, x, shared, scratch):  # type: ignore[no-untyped-def]
+def _set_factors(structure, p, c, x, shared, scratch):
     _set_factor(scratch, structure.yield_kind[p, c], structure.yield_size[p, c], 0, x, shared)
     for m in range(structure.n_components[p, c]):
         _set_factor(
@@ -212,13 +68,13 @@ def _set_factors(structure, p, c, x, shared, scratch):  # type: ignore[no-untype
 
 
 @compiled(fastmath=FAST)
-def _add(target, factor, values):  # type: ignore[no-untyped-def]
+def _add(target, factor, values):
     for r in range(target.size):
         target[r] += factor * values[r]
 
 
 @compiled(fastmath=FAST)
-def _dot(a, b):  # type: ignore[no-untyped-def]
+def _dot(a, b):
     total = 0.0
     for r in range(a.size):
         total += a[r] * b[r]
@@ -226,7 +82,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=FAST)
-def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):  # type: ignore[no-untyped-def]
+def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):
     # f(λ) = scale e^{λt} sinh(z)/z, z = λw/2, and its derivatives by λ
     for r in range(size):
         t = rows.slope_position[begin + r]
@@ -251,7 +107,7 @@ def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):  #
 
 
 @compiled()
-def set_expectation(rows, structure, p, x, scratch):  # type: ignore[no-untyped-def]
+def set_expectation(rows, structure, p, x, scratch):
     """Expected events ν of every row, and the templates that depend on the parameters."""
     n_channels = structure.n_linear.shape[1]
     n_morphs = structure.morph_nuisance.size
@@ -311,7 +167,7 @@ def set_expectation(rows, structure, p, x, scratch):  # type: ignore[no-untyped-
 
 
 @compiled(fastmath=FAST)
-def _sum_rows(nu, positive, threshold, counts, observed, exposure):  # type: ignore[no-untyped-def]
+def _sum_rows(nu, positive, threshold, counts, observed, exposure):
     for r in range(nu.size):
         positive[r] = max(nu[r], threshold[r])
     value = 0.0
@@ -327,7 +183,7 @@ def _sum_rows(nu, positive, threshold, counts, observed, exposure):  # type: ign
 
 
 @compiled()
-def evaluate(rows, structure, p, x, scratch):  # type: ignore[no-untyped-def]
+def evaluate(rows, structure, p, x, scratch):
     """Negative log-likelihood at x in saturated form; sets ν."""
     set_expectation(rows, structure, p, x, scratch)
     n_rows = scratch.nu.size
@@ -348,7 +204,7 @@ def evaluate(rows, structure, p, x, scratch):  # type: ignore[no-untyped-def]
 
 
 @compiled(fastmath=FAST)
-def _set_weights(nu, positive, counts, exposure, residual, weight):  # type: ignore[no-untyped-def]
+def _set_weights(nu, positive, counts, exposure, residual, weight):
     for r in range(nu.size):
         s = positive[r]
         ratio = counts[r] / s
@@ -357,16 +213,16 @@ def _set_weights(nu, positive, counts, exposure, residual, weight):  # type: ign
 
 
 @compiled(fastmath=FAST)
-def _multiply(a, b, product):  # type: ignore[no-untyped-def]
+def _multiply(a, b, product):
     for r in range(product.size):
         product[r] = a[r] * b[r]
 
 
 @compiled()
-def differentiate(rows, structure, p, x, scratch, exact):  # type: ignore[no-untyped-def]
+def differentiate(rows, structure, p, x, scratch, exact):
     """Gradient and Hessian (lower triangle) at the x of the last ``evaluate``.
 
-    Without ``exact`` the second derivatives of ν are left out: positive semi-definite, for where the exact Hessian
+    Without ``exact`` the second derivatives of ν are left out: positive semi-definite where the exact Hessian
     is not.
     """
     n_channels = structure.n_linear.shape[1]
@@ -440,7 +296,7 @@ def differentiate(rows, structure, p, x, scratch, exact):  # type: ignore[no-unt
 
 
 @compiled()
-def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisances):  # type: ignore[no-untyped-def]
+def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisances):
     gamma = scratch.raw_gradient
     gram = scratch.raw_gram
     transform = scratch.transform
@@ -465,7 +321,7 @@ def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisanc
 
 
 @compiled()
-def _add_second(rows, structure, p, c, x, scratch, residual, size, n_components):  # type: ignore[no-untyped-def]
+def _add_second(rows, structure, p, c, x, scratch, residual, size, n_components):
     # Σ ∂NLL/∂ν ∂²ν for μ and θ
     n_morphs = structure.morph_nuisance.size
     n_nuisances = scratch.auxiliary.size

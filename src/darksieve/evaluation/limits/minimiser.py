@@ -1,5 +1,6 @@
-"""Newton's method with bounds for one problem: active set, line search, Levenberg fallback, as compiled kernels."""
+"""Newton's method with bounds for one problem, compiled: active set, line search, Levenberg fallback."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -13,8 +14,8 @@ MAX_DAMPING = 1e9
 
 
 @compiled()
-def _factorise(scratch, damping):  # type: ignore[no-untyped-def]
-    # Cholesky of the free parameters' block; each row starts at its first column that is not zero (block arrow)
+def _factorise(scratch, damping):
+    # Cholesky of the free parameters; each row starts at its first column that is not zero (block arrow)
     n = scratch.gradient.size
     matrix = scratch.cholesky
     for i in range(n):
@@ -41,7 +42,7 @@ def _factorise(scratch, damping):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _substitute(scratch, vector):  # type: ignore[no-untyped-def]
+def _substitute(scratch, vector):
     # solves L Lᵀ v = v in place for the free parameters
     n = scratch.gradient.size
     matrix = scratch.cholesky
@@ -64,7 +65,7 @@ def _substitute(scratch, vector):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _step(structure, p, x, scratch, fixed, damping):  # type: ignore[no-untyped-def]
+def _step(structure, p, x, scratch, fixed, damping):
     # the Newton step inside the bounds; returns the predicted reduction of the NLL, negative where it fails
     n = scratch.gradient.size
     gradient = scratch.gradient
@@ -73,11 +74,11 @@ def _step(structure, p, x, scratch, fixed, damping):  # type: ignore[no-untyped-
     for i in range(n):
         step[i] = 0.0
         scratch.free[i] = 1
-        if i == fixed:
-            scratch.free[i] = 0
-        elif x[i] <= structure.lower[p, i] and gradient[i] > 0.0:
-            scratch.free[i] = 0
-        elif x[i] >= structure.upper[p, i] and gradient[i] < 0.0:
+        if (
+            i == fixed
+            or (x[i] <= structure.lower[p, i] and gradient[i] > 0.0)
+            or (x[i] >= structure.upper[p, i] and gradient[i] < 0.0)
+        ):
             scratch.free[i] = 0
     for _ in range(n + 1):
         if not _factorise(scratch, damping):
@@ -120,7 +121,7 @@ def _step(structure, p, x, scratch, fixed, damping):  # type: ignore[no-untyped-
 
 
 @compiled()
-def _feasible_fraction(scratch):  # type: ignore[no-untyped-def]
+def _feasible_fraction(scratch):
     # the part of the step that stays 1 % short of the first expectation to reach zero
     fraction = 1.0
     for r in range(scratch.nu.size):
@@ -130,15 +131,15 @@ def _feasible_fraction(scratch):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def minimise(rows, structure, p, x, scratch, fixed, tolerance):  # type: ignore[no-untyped-def]
+def minimise(rows, structure, p, x, scratch, fixed, tolerance):
     """Minimise the NLL from x, in place; parameter ``fixed`` (−1: none) stays where it is.
 
-    Stops when the predicted reduction of the NLL (the EDM) falls below ``tolerance``; the last step is not taken,
-    but its reduction is.
+    Stops when the predicted reduction of the NLL (the EDM) falls below ``tolerance``; the last step is not
+    taken, but its reduction is.
 
     Returns:
-        (status, NLL, EDM, iterations). The gradient, Hessian and last step stay in the scratch; its Cholesky factor
-        is of the free parameters.
+        (status, NLL, EDM, iterations). The gradient, Hessian and last step stay in the scratch; its Cholesky
+        factor is of the free parameters.
     """
     n = x.size
     for i in range(n):
@@ -203,8 +204,8 @@ def minimise(rows, structure, p, x, scratch, fixed, tolerance):  # type: ignore[
 
 
 @compiled()
-def strength_derivative(scratch, strength):  # type: ignore[no-untyped-def]
-    """∂NLL/∂μ of the profiled NLL after a fit at fixed μ: the envelope theorem, corrected by the last step."""
+def strength_derivative(scratch, strength):
+    """∂NLL/∂μ of the profiled NLL after a fit at fixed μ: envelope theorem, corrected by the last step."""
     total = scratch.gradient[strength]
     for i in range(scratch.gradient.size):
         if i != strength:
@@ -214,8 +215,8 @@ def strength_derivative(scratch, strength):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def profile_curvature(scratch, strength):  # type: ignore[no-untyped-def]
-    """∂²NLL/∂μ² of the profiled NLL after a fit at fixed μ; sets ``right`` to −dx/dμ of the other parameters."""
+def profile_curvature(scratch, strength):
+    """∂²NLL/∂μ² of the profiled NLL after a fit at fixed μ; sets ``right`` to −dx/dμ of the others."""
     n = scratch.gradient.size
     for i in range(n):
         scratch.right[i] = 0.0

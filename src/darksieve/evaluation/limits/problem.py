@@ -5,9 +5,9 @@ The expected number of events in row r of channel c is
     ν_r = μ Y_c(θ) [S_r + Σ_j θ_j D_jr + ½ Σ_ij θ_i θ_j E_ijr] + Σ_m C_m(θ) F_mr + Σ_k β_k P_kr + β f_r(λ)
 
 with one signal strength μ, nuisances θ of unit Gaussian constraint, and the free background coefficients β
-(and one slope λ) of each channel. A row is a bin (exposure 1), an observed event (exposure 0, count 1, densities
-as templates) or an integral over the window (exposure 1, count 0): binned and exact unbinned likelihoods are
-one sum Σ [a ν − n ln ν].
+(and one slope λ) of each channel. A row is a bin (exposure 1), an observed event (exposure 0, count 1,
+densities as templates) or an integral over the window (exposure 1, count 0): binned and exact unbinned
+likelihoods are one sum Σ [a ν − n ln ν].
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Rows(NamedTuple):
         slope_width: Width of the row in the same variable, 0 for events.
         slope_scale: Factor of e^{λt}; with the width, the integral over the row is
             scale · e^{λt} · sinh(λw/2)/(λw/2). The three are empty where no channel has a slope.
+        near_peak: Part of the row within ±2σ of the peak, shape (n_rows,); empty for events.
     """
 
     start: Integers
@@ -49,6 +50,7 @@ class Rows(NamedTuple):
     slope_position: Floats
     slope_width: Floats
     slope_scale: Floats
+    near_peak: Floats
 
 
 class Structure(NamedTuple):

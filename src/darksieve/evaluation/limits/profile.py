@@ -1,5 +1,6 @@
 """Profile-likelihood curves of one problem: where √(2ΔNLL) and ln CLs take a value, as compiled kernels."""
 
+# mypy: allow-untyped-defs
 from __future__ import annotations
 
 import math
@@ -14,13 +15,13 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 @compiled()
-def normal_cdf(z):  # type: ignore[no-untyped-def]
+def normal_cdf(z):
     """Φ(z)."""
     return 0.5 * math.erfc(-z / ROOT_TWO)
 
 
 @compiled()
-def log_normal_cdf(z):  # type: ignore[no-untyped-def]
+def log_normal_cdf(z):
     """ln Φ(z), also far in the lower tail."""
     if z > -20.0:
         return math.log(0.5 * math.erfc(-z / ROOT_TWO))
@@ -30,13 +31,13 @@ def log_normal_cdf(z):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def hazard(z):  # type: ignore[no-untyped-def]
+def hazard(z):
     """d ln Φ(z)/dz = φ(z)/Φ(z)."""
     return math.exp(-0.5 * (z * z + LOG_TWO_PI) - log_normal_cdf(z))
 
 
 @compiled()
-def log_cls(q, q_slope, q_asimov, q_asimov_slope, tilde):  # type: ignore[no-untyped-def]
+def log_cls(q, q_slope, q_asimov, q_asimov_slope, tilde):
     """ln CLs and its derivative by μ, from q and q_A and their derivatives.
 
     References:
@@ -61,7 +62,7 @@ def log_cls(q, q_slope, q_asimov, q_asimov_slope, tilde):  # type: ignore[no-unt
 
 
 @compiled()
-def fit_at(rows, structure, p, scratch, x, mu, moved, tolerance):  # type: ignore[no-untyped-def]
+def fit_at(rows, structure, p, scratch, x, mu, moved, tolerance):
     """Fit at fixed μ, starting along the tangent ``moved`` = dx/dμ from x, both updated in place.
 
     Returns:
@@ -90,8 +91,8 @@ def fit_at(rows, structure, p, scratch, x, mu, moved, tolerance):  # type: ignor
 @compiled()
 def find_root(
     rows, structure, p, scratch, x, moved, reference, sign, target, mu, minimum, precision, tolerance
-):  # type: ignore[no-untyped-def]
-    """The μ on the given side of ``minimum`` where √(2(NLL(μ) − reference)) is ``target``, by Newton's method.
+):
+    """The μ on one side of ``minimum`` where √(2(NLL(μ) − reference)) is ``target``, by Newton's method.
 
     Args:
         mu: Start value.
@@ -151,7 +152,7 @@ def observed_limit(
     mu,
     precision,
     tolerance,
-):  # type: ignore[no-untyped-def]
+):
     """The strength where CLs = α: Newton on ln(CLs/α) inside a bracket, both branches of q̃.
 
     Returns:
@@ -194,13 +195,13 @@ def observed_limit(
 
 
 @compiled()
-def copy_expectation(scratch, target):  # type: ignore[no-untyped-def]
+def copy_expectation(scratch, target):
     """ν of the last evaluation as counts, not negative."""
     for r in range(scratch.nu.size):
         target[r] = max(scratch.nu[r], 0.0)
 
 
 @compiled()
-def empty_like(x):  # type: ignore[no-untyped-def]
+def empty_like(x):
     """Zeros of the shape of a parameter vector."""
     return np.zeros(x.size)
