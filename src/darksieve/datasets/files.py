@@ -62,7 +62,8 @@ def open_tree(path: str | Path, tree: str | None = None) -> Any:
     path = Path(path)
     _check_header(path)
     try:
-        file = uproot.open(path, array_cache=None, object_cache=None)
+        # faster on local files than uproot's default source, and unlike a memory map flat in memory
+        file = uproot.open(path, handler=uproot.MultithreadedFileSource, array_cache=None, object_cache=None)
         trees = _of_class(file, "TTree")
         if tree is None and len(trees) == 1:
             tree = trees[0]

@@ -230,7 +230,7 @@ class SampleReader:
             count(f"{whose}: {expression.text}", len(entry), len(passed))
             if len(passed) < len(entry):
                 entry = entry[passed]
-                raw = {name: values[passed] for name, values in raw.items()}
+                raw = {name: values.take(passed) for name, values in raw.items()}
         mass, weight = self._masses_and_weights(info, raw, entry)
         rows = _Rows(
             raw,
