@@ -49,7 +49,7 @@ def _squared_matrix_element(columns):
 
 
 @pytest.fixture(scope="session")
-def log_likelihood_ratio():
+def log_likelihood_ratio_of_test():
     """Exact ln of signal over QED at a candidate's own mass."""
 
     def ratio(columns):

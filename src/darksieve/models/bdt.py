@@ -132,6 +132,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
                 y_val,
                 weight=balanced_weights(y_val, w_val),
                 feature_names=names,
+                max_bin=self.max_bins,
                 ref=train,
                 nthread=self.n_threads,
             )

@@ -198,14 +198,15 @@ def attach_working_points(directory: Path | str, working_points: Mapping[str, An
     directory = Path(directory)
     Bundle.load(directory)
     document = read_json(directory / DOCUMENT)
+    _seal(directory, document, with_working_points=False)  # a kill at any moment leaves a whole bundle
     write_json(directory / WORKING_POINTS, working_points)
     _seal(directory, document)
 
 
-def _seal(directory: Path, document: dict[str, Any]) -> None:
+def _seal(directory: Path, document: dict[str, Any], *, with_working_points: bool = True) -> None:
     """Write ``bundle.json`` with the hashes of the bundle's files and its own."""
     files = [p for p in directory.glob("fold*/*") if p.is_file()]
-    if (directory / WORKING_POINTS).is_file():
+    if with_working_points and (directory / WORKING_POINTS).is_file():
         files.append(directory / WORKING_POINTS)
     sealed = {name: value for name, value in document.items() if name != "sha256"}
     sealed["files"] = {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in sorted(files)}

@@ -31,7 +31,7 @@ from darksieve.models.estimator import (
 
 FORMAT = "darksieve-photon-network/1"
 _DEFAULT = PhotonNetworkOptions()
-_ROWS_AT_ONCE = 8192  # always exactly so many, padded: a row's score does not depend on its neighbours
+_ROWS_AT_ONCE = 8192  # always so many, padded: the same kernels run whatever the size of a chunk
 _CLIP = 10.0  # standard deviations beyond which an input saturates
 _LEAST = 1e-6  # of 1 - |cos| and of energies (GeV): keeps logarithms finite
 _TRANSFORMS = {  # of one column into the columns that the perceptron sees

@@ -263,7 +263,7 @@ def _check(
         raise InputError(f"{place}: {n_bad} of {len(events)} weights are negative or not finite")
     signal = np.flatnonzero(events.is_signal & labelled(events))
     masses = events.mass[signal]
-    for feature in features:
+    for feature in features if mass_column is not None else ():
         # Whatever its name, a column that is the generated mass is a hypothesis beside the measured mass.
         same = np.isclose(events[feature][signal], masses, rtol=1e-6, atol=0)
         if feature != mass_column and len(signal) and same.mean() > 0.999:

@@ -1,0 +1,261 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
+from darksieve.datasets.folds import fold_of, part_of
+from darksieve.errors import InputError
+from darksieve.models.bundle import Bundle
+from darksieve.models.estimator import MODELS, PHOTON_FEATURES
+from darksieve.training.folds_training import train_bundle
+from darksieve.training.history import TrainingHistory
+
+QUICK = {
+    "bdt": {"n_trees": 30, "max_depth": 3, "learning_rate": 0.3},
+    "photon_network": {"epochs": 3, "batch_size": 500},
+}
+each_model = pytest.mark.parametrize("model", MODELS)
+
+
+@pytest.fixture(scope="module")
+def events(make_events):
+    return make_events(4000, 6000)
+
+
+def quick(events, model="bdt", **more):
+    settings = {"options": QUICK[model], "n_folds": 3, "name": "photons"} | more
+    return train_bundle(events, model=model, **settings)
+
+
+@each_model
+def test_scores_separate_signal_from_background_out_of_fold(events, model):
+    bundle, scores, history = quick(events, model)
+    assert len(scores) == len(events)
+    auc = roc_auc_score(scores.is_signal, scores.score)
+    error = 0.5 / np.sqrt(4000)
+    assert auc > 0.70 - error
+    assert np.mean([fold.auc for fold in history.folds]) == pytest.approx(auc, abs=0.05)
+    np.testing.assert_array_equal(scores.fold, fold_of(events.key, 3))
+    np.testing.assert_array_equal(scores.part, part_of(events.key))
+    np.testing.assert_array_equal(scores.observable, events["M_gg"])
+    np.testing.assert_array_equal(scores.event_columns["__event__"], events["__event__"])
+    np.testing.assert_array_equal(bundle.score(events), scores.score)
+    assert bundle.mass_range == pytest.approx((0.3, 9.5), abs=0.1)
+
+
+@each_model
+def test_saved_and_loaded_bundles_score_bit_equally(events, model, tmp_path):
+    bundle, scores, history = quick(events, model)
+    bundle.save(tmp_path / "bundle")
+    np.testing.assert_array_equal(Bundle.load(tmp_path / "bundle").score(events), scores.score)
+    history.save(tmp_path / "history.json")
+    assert TrainingHistory.load(tmp_path / "history.json") == history
+
+
+@each_model
+def test_the_order_of_the_rows_changes_nothing(events, model):
+    bundle, scores, _ = quick(events, model)
+    order = np.random.default_rng(1).permutation(len(events))
+    other, shuffled, _ = quick(events.select(order), model)
+    np.testing.assert_allclose(shuffled.score, scores.score[order], atol=5e-7, rtol=0)
+    assert other.data_hash == bundle.data_hash
+
+
+def test_no_event_is_scored_by_a_model_that_was_trained_on_it():
+    """Labels are random, and a feature tells each event apart: trees learn the training by heart, and out of
+    fold know nothing. Three rows share an event, so folds by rows instead of events would leak, too."""
+    rng = np.random.default_rng(5)
+    n = 1500
+    parts = []
+    for name, role in (("alp", Role.SIGNAL), ("qed", Role.BACKGROUND)):
+        columns = {
+            "M_gg": np.repeat(rng.uniform(1, 9, n), 3),
+            "fingerprint": np.repeat(rng.uniform(0, 1, n), 3),
+        }
+        parts.append(
+            Events(
+                columns=columns,
+                samples=(SampleInfo(name, role),),
+                sample_index=np.zeros(3 * n),
+                weight=np.ones(3 * n),
+                mass=np.full(3 * n, np.nan),
+                key=np.repeat(rng.integers(0, 2**63, n).astype(np.uint64), 3),
+                candidate=np.tile(np.arange(3), n),
+            )
+        )
+    events = concatenate(parts)
+    options = {"n_trees": 200, "max_depth": 12, "min_child_weight": 0, "learning_rate": 0.5, "l2": 0}
+    options |= {"patience": 0, "row_fraction": 1, "feature_fraction": 1, "max_bins": 4096}
+    bundle, scores, _ = train_bundle(
+        events, model="bdt", features=["M_gg", "fingerprint"], n_folds=3, options=options, matching="none"
+    )
+    out_of_fold = roc_auc_score(scores.is_signal, scores.score)
+    assert abs(out_of_fold - 0.5) < 4 * 0.29 * np.sqrt(
+        2 / n
+    )  # an AUC without information: sqrt(1/12) sqrt(2/n)
+    wrong = (scores.fold + 1) % 3  # the model of another fold: it has seen nine events of ten
+    seen = np.empty(len(events))
+    for k, classifier in enumerate(bundle.classifiers):
+        seen[wrong == k] = classifier.predict_proba(events.matrix(bundle.features))[wrong == k, 1]
+    assert roc_auc_score(scores.is_signal, seen) > 0.9
+
+
+def test_wrong_pairings_of_signal_do_not_train_but_are_scored(events):
+    wrong = events.select(np.flatnonzero(events.is_signal)[:1000])
+    nonsense = np.full(1000, False)
+    wrong = wrong.with_columns(is_true_pair=nonsense, E_recoil=wrong["E_recoil"] * 0 + 0.5)
+    both = concatenate([events, wrong])
+    without, _, _ = quick(events)
+    bundle, scores, _ = quick(both)
+    assert bundle.data_hash == without.data_hash
+    assert np.isnan(scores.label[-1000:]).all()
+    assert not scores.is_data.any()
+    assert np.isfinite(scores.score).all()
+
+
+def test_data_is_scored_and_does_not_train(events):
+    data = Events(
+        columns=events.select(np.arange(0, 10_000, 10)).columns,
+        samples=(SampleInfo("data", Role.DATA),),
+        sample_index=np.zeros(1000),
+        weight=np.ones(1000),
+        mass=np.full(1000, np.nan),
+        key=np.arange(1000) + 999_999,
+        candidate=np.zeros(1000),
+    )
+    without, _, _ = quick(events)
+    bundle, scores, _ = quick(concatenate([events, data]))
+    assert bundle.data_hash == without.data_hash
+    assert scores.is_data.sum() == 1000
+    assert np.isnan(scores.label[scores.is_data]).all()
+
+
+@each_model
+def test_the_scale_of_the_weights_changes_nothing(events, model):
+    _, scores, _ = quick(events, model)
+    luminosity = np.where(events.is_signal, 2.0**-10, 2.0**6)
+    _, other, _ = quick(events.with_weight(luminosity), model)
+    np.testing.assert_allclose(other.score, scores.score, atol=2e-4)
+
+
+@each_model
+def test_finished_folds_are_not_redone_after_a_kill(events, model, tmp_path):
+    _, whole, _ = quick(events, model)
+    seen = []
+
+    class KilledError(Exception):
+        pass
+
+    def kill(fold, epoch, losses):
+        if (fold, epoch) == (1, 2):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        quick(events, model, checkpoint_dir=tmp_path, on_epoch=kill)
+    _, scores, history = quick(
+        events, model, checkpoint_dir=tmp_path, on_epoch=lambda fold, epoch, _: seen.append((fold, epoch))
+    )
+    np.testing.assert_array_equal(scores.score, whole.score)
+    assert [fold.reused for fold in history.folds] == [True, False, False]
+    first = 2 if model == "photon_network" else 0  # trees start the fold again, to the same numbers
+    assert seen[0] == (1, first)
+    assert {fold for fold, _ in seen} == {1, 2}
+
+
+def test_other_events_or_options_redo_the_folds(events, tmp_path):
+    quick(events, checkpoint_dir=tmp_path)
+    _, _, same = quick(events, checkpoint_dir=tmp_path)
+    _, _, options = quick(events, checkpoint_dir=tmp_path, options=QUICK["bdt"] | {"max_depth": 2})
+    _, _, rows = quick(events.select(np.arange(9_000)), checkpoint_dir=tmp_path)
+    assert [f.reused for f in same.folds] == [True] * 3
+    assert not any(f.reused for f in (*options.folds, *rows.folds))
+
+
+def test_a_damaged_fold_is_redone(events, tmp_path):
+    _, whole, _ = quick(events, checkpoint_dir=tmp_path)
+    trees = tmp_path / "fold1" / "model" / "trees.ubj"
+    trees.write_bytes(trees.read_bytes()[:-7])
+    _, scores, history = quick(events, checkpoint_dir=tmp_path)
+    assert [f.reused for f in history.folds] == [True, False, True]
+    np.testing.assert_array_equal(scores.score, whole.score)
+
+
+@pytest.mark.slow
+def test_folds_in_several_processes_give_the_same_numbers(events):
+    epochs = []
+    _, one, _ = quick(events, "photon_network", n_folds=2)
+    _, two, _ = quick(
+        events,
+        "photon_network",
+        n_folds=2,
+        workers=2,
+        on_epoch=lambda fold, epoch, _: epochs.append((fold, epoch)),
+    )
+    np.testing.assert_array_equal(two.score, one.score)
+    assert sorted(epochs) == [(fold, epoch) for fold in range(2) for epoch in range(3)]
+
+
+def test_progress_ends_at_its_total(events):
+    steps = []
+    quick(events, progress=lambda done, total: steps.append((done, total)))
+    assert steps[-1] == (90, 90)
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+
+def test_max_rows_bounds_each_class(events):
+    _, _, history = quick(events, max_rows=500)
+    for fold in history.folds:
+        assert fold.n_signal + fold.n_background + fold.n_validation <= 1000
+        assert fold.n_signal > 300
+
+
+def test_background_takes_the_signal_distribution_of_further_columns(events):
+    _, _, history = quick(events, decorrelate=["E_recoil"], mass_column=None, observable="M_gg")
+    assert set(history.folds[0].matching) == {"E_recoil"}
+    assert history.folds[0].matching["E_recoil"]["target"] == "background_to_signal"
+
+
+def test_non_finite_features_name_the_column_and_the_count(events):
+    bad = events["cosHelicity"].copy()
+    bad[:7] = np.nan
+    with pytest.raises(InputError, match="'cosHelicity' is NaN or infinite in 7 of 10000 rows"):
+        quick(events.with_columns(cosHelicity=bad))
+
+
+def test_one_class_alone_is_refused(events):
+    with pytest.raises(InputError, match="no signal rows"):
+        quick(events.select(events.is_background))
+    with pytest.raises(InputError, match="no background rows"):
+        quick(events.select(events.is_signal))
+    few = np.concatenate([np.flatnonzero(events.is_background), np.flatnonzero(events.is_signal)[:1]])
+    with pytest.raises(InputError, match="no signal rows"):
+        quick(events.select(few))
+
+
+def test_truth_hypotheses_and_unknown_columns_are_refused(events):
+    with pytest.raises(InputError, match="is_true_pair"):
+        quick(events, features=[*PHOTON_FEATURES, "is_true_pair"])
+    with pytest.raises(InputError, match="did you mean 'E_recoil'"):
+        quick(events, features=["M_gg", "E_recoill"])
+    with pytest.raises(InputError, match="appear twice"):
+        quick(events, features=["M_gg", "M_gg"])
+    with pytest.raises(InputError, match="no features"):
+        quick(events, features=[])
+    with pytest.raises(InputError, match="own mass"):
+        quick(events, "photon_network", features=["E_recoil"])
+    measured = events["M_gg"] * (1 + 0.01 * np.random.default_rng(1).normal(size=len(events)))
+    hypothesis = np.where(
+        events.is_signal, events.mass, np.random.default_rng(2).uniform(0.3, 9.5, len(events))
+    )
+    disguised = events.with_columns(M_gg=measured, theta=hypothesis)
+    with pytest.raises(InputError, match="'theta' is the signal's generated mass"):
+        quick(disguised, features=["M_gg", "theta"])
+
+
+def test_negative_weights_and_foolish_folds_are_refused(events):
+    weight = events.weight.copy()
+    weight[:3] = -1
+    with pytest.raises(InputError, match="3 of 10000 weights"):
+        quick(events.with_weight(weight))
+    with pytest.raises(InputError, match="folds is 1"):
+        quick(events, n_folds=1)
