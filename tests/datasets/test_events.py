@@ -1,5 +1,8 @@
 """Events: immutable columns."""
 
+import copy
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,12 @@ def test_save_and_load_give_the_same_events(tmp_path):
     assert list(again.columns) == list(events.columns)
     assert [v.dtype for v in again.columns.values()] == [v.dtype for v in events.columns.values()]
     assert [path.name for path in tmp_path.iterdir()] == ["e.parquet"]
+
+
+def test_events_can_be_sent_to_another_process():
+    events = make()
+    assert copy.deepcopy(events).digest() == events.digest()
+    assert ForkingPickler.dumps(events)
 
 
 def test_bools_and_no_rows_survive_saving(tmp_path):

@@ -67,6 +67,16 @@ def test_missing_tree_lists_those_that_are_there(write_tree, ntuple_columns):
         open_tree(path, "ntuple")
 
 
+def test_file_of_several_trees_needs_a_name(tmp_path):
+    path = tmp_path / "two.root"
+    with uproot.recreate(path) as file:
+        for name in ("b", "a"):
+            file.mktree(name, {"x": "f4"}).extend({"x": np.zeros(3, dtype=np.float32)})
+    with pytest.raises(InputError, match=r"name the tree to read; the trees there are \['a', 'b'\]"):
+        open_tree(path)
+    assert describe(path, "b").n_entries == 3
+
+
 def test_rntuple_is_refused_by_its_name(tmp_path):
     path = tmp_path / "r.root"
     with uproot.recreate(path) as file:

@@ -6,7 +6,6 @@ import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +118,7 @@ class Sample:
                 raise self._error(key, f"{value}: it is a positive number")
         if isinstance(self.n_generated, Mapping):
             by_mass = {float(mass): float(n) for mass, n in sorted(self.n_generated.items())}
-            put(self, "n_generated", MappingProxyType(by_mass))
+            put(self, "n_generated", by_mass)
             masses = np.array(list(by_mass))
             if not len(masses):
                 raise self._error("n_generated", "empty: give the generated events, or {mass: events}")

@@ -105,6 +105,11 @@ class Events:
         if n and (self.sample_index.min() < 0 or self.sample_index.max() >= len(self.samples)):
             raise ValueError(f"sample_index points outside the {len(self.samples)} samples")
 
+    def __reduce__(self) -> tuple[type[Events], tuple[object, ...]]:
+        """Sent to other processes as its fields; a read-only mapping cannot be."""
+        rest = (self.samples, self.sample_index, self.weight, self.mass, self.key, self.candidate)
+        return Events, (dict(self.columns), *rest)
+
     def __len__(self) -> int:
         return len(self.key)
 

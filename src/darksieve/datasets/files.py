@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,15 +60,21 @@ def open_tree(path: str | Path, tree: str | None = None) -> Any:
     """
     path = Path(path)
     _check_header(path)
+    trees: list[str] = []
+    rntuples: list[str] = []
     try:
         # faster on local files than uproot's default source, and unlike a memory map flat in memory
         file = uproot.open(path, handler=uproot.MultithreadedFileSource, array_cache=None, object_cache=None)
-        trees = _of_class(file, "TTree")
-        if tree is None and len(trees) == 1:
-            tree = trees[0]
-        if tree in trees:
-            return file[tree]
-        rntuples = _of_class(file, "ROOT::RNTuple")
+        try:
+            trees, rntuples = _of_class(file, "TTree"), _of_class(file, "ROOT::RNTuple")
+            if tree is None and len(trees) == 1:
+                tree = trees[0]
+            if tree in trees:
+                return file[tree]
+        except BaseException:
+            file.close()
+            raise
+        file.close()
     except Exception as error:  # uproot raises what its decoders raise; all of it means a damaged file
         raise InputError(f"{path} cannot be read as a ROOT file: {_first_line(error)}") from error
     there = f"the trees there are {trees}" if trees else "there are no trees"
@@ -129,7 +134,7 @@ def describe(path: str | Path, tree: str | None = None) -> TreeInfo:
     found = open_tree(path, tree)
     with found.file:
         types = {branch.name: _number_type(branch) for branch in found.branches}
-        info = TreeInfo(Path(path), tree or found.name, int(found.num_entries), MappingProxyType(types))
+        info = TreeInfo(Path(path), tree or found.name, int(found.num_entries), types)
     if not info.n_entries:
         raise InputError(f"{info.place} is an empty tree; leave the file out or make it again")
     return info
@@ -190,7 +195,7 @@ def check_sample(
                     f"{info.place}: branch {branch!r} holds no single numbers, but lists or text"
                 )
             types[name] = dtype if name not in types else np.result_type(types[name], dtype)
-    return SampleFiles(sample, found, MappingProxyType(types))
+    return SampleFiles(sample, found, types)
 
 
 def iterate_branches(

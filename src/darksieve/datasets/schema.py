@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
@@ -24,7 +23,7 @@ class Schema:
     columns: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        object.__setattr__(self, "columns", dict(self.columns))
 
     @classmethod
     def of(cls, events: Events, names: Iterable[str]) -> Schema:
