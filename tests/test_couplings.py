@@ -1,7 +1,9 @@
 """Couplings against reference numbers computed by hand and published ones."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,3 +228,14 @@ def test_importing_couplings_is_light():
     code = f"import sys, darksieve.couplings; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_examples_of_the_guide_give_the_numbers_that_it_states():
+    guide = Path(__file__).parents[1].joinpath("docs", "couplings.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, "docs/couplings.md", "exec"), names)
+    np.testing.assert_allclose(names["sigma_fb"], [5.0, 8.0])
+    ((low, high),) = names["not_prompt"]
+    assert (low, high) == pytest.approx((0.16, 1.4), abs=0.05)

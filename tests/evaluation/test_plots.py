@@ -169,7 +169,8 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
 
 def test_band_and_lines_are_the_numbers_of_the_table(tmp_path):
     drawing = example_limits()
-    columns = read_csv(drawing.save(tmp_path / "limits").csv)
+    write_csv(drawing.table, tmp_path / "limits.csv")
+    columns = read_csv(tmp_path / "limits.csv")
     for gid, name in (("expected", "expected_median_fb"), ("observed", "observed_fb")):
         (line,) = artists(drawing, gid)
         x, y = line.get_data()
@@ -326,7 +327,21 @@ def test_largest_excess_is_marked_with_its_global_p_value():
     assert "0.012" in said
     assert drawing.figure.axes[0].get_ylim()[0] < norm.sf(4.2)
     with pytest.raises(ValueError, match="outside"):
-        draw_p_values([1.0], [0.0], stamp=STAMP)
+        draw_p_values([1.0], [-0.1], stamp=STAMP)
+
+
+def test_excess_with_a_p_value_of_zero_is_drawn():
+    drawing = draw_p_values([1.0, 2.0], [0.5, 0.0], stamp=STAMP)
+    assert 30 < drawing.table["significance"][1] < 31
+    assert len(artists(drawing, "largest")) == 1
+    drawing.figure.draw_without_rendering()
+
+
+def test_mass_text_of_alt_names_each_thing_once():
+    alt = example_limits().alt
+    assert alt.count("sigma bands") == 1
+    assert "drawn as a solid line" in alt
+    assert "not shown" in example_limits(observed=None, stamp=BLIND).alt
 
 
 def test_p_value_of_zero_excess_everywhere_is_drawn():

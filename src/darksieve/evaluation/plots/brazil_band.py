@@ -247,11 +247,8 @@ def _alt(
         f" {number(masses[known][0])} to {number(masses[known][-1])} GeV: the median expected limit is"
         f" between {number(np.nanmin(median))} and {number(np.nanmax(median))}{in_unit}"
     )
-    text += ", shown with its 1 and 2 sigma bands"
-    text += ", shown with its 1 and 2 sigma bands"
-    text += (
-        "; the observed is not shown" if observed is None else "; the observed limit is drawn as a solid line"
-    )
+    text += ", shown with its 1 and 2 sigma bands; the observed limit is "
+    text += "not shown" if observed is None else "drawn as a solid line"
     if vetoes:
         text += "; gaps at " + ", ".join(f"{veto.low:g} to {veto.high:g} GeV" for veto in vetoes)
     for one in published:

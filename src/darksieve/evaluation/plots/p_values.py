@@ -33,6 +33,8 @@ from darksieve.evaluation.plots.style import (
     styled,
 )
 
+SMALLEST = 1e-200  # 30 sigma
+
 
 @dataclass(frozen=True)
 class GlobalPValue:
@@ -75,7 +77,7 @@ def draw_p_values(
         Figure and table: mass_gev, p0, significance (one-sided, of the normal distribution).
 
     Raises:
-        ValueError: If shapes differ, a p-value is outside (0, 1], or the picture is stamped blind.
+        ValueError: If shapes differ, a p-value is outside [0, 1], or the picture is stamped blind.
     """
     from scipy.stats import norm
 
@@ -83,9 +85,10 @@ def draw_p_values(
     values = as_floats(p0, "p0", points.shape).copy()
     if stamp.blind:
         raise ValueError("p-values were given for a picture that is stamped blind")
-    if np.any((values <= 0) | (values > 1)):
-        wrong = values[(values <= 0) | (values > 1)][0]
-        raise ValueError(f"p-value {wrong:.4g} is outside (0, 1]")
+    if np.any((values < 0) | (values > 1)):
+        wrong = values[(values < 0) | (values > 1)][0]
+        raise ValueError(f"p-value {wrong:.4g} is outside [0, 1]")
+    values[values < SMALLEST] = SMALLEST  # smaller ones, zero too, are drawn there
     gaps = as_vetoes(vetoes)
     values[is_vetoed(points, gaps)] = np.nan
     significance = norm.isf(values)
@@ -98,10 +101,9 @@ def draw_p_values(
     axes.plot(x, y, color=BLUE, linewidth=1.0, label="Local $p_0$", gid="p0", zorder=3)
     axes.plot(x[alone(y)], y[alone(y)], "o", color=BLUE, markersize=3, gid="p0-single", zorder=3)
     axes.set_yscale("log")
-    bottom = norm.sf(n_lines) * 10 ** (-0.28 * (-np.log10(norm.sf(n_lines))))
-    axes.set_ylim(bottom, 1.6)
+    axes.set_ylim(np.exp(1.28 * norm.logsf(n_lines)), 1.6)  # room for the legend below the last line
     set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
-    for n_sigma in range(n_lines + 1):
+    for n_sigma in range(0, n_lines + 1, 1 if n_lines <= 8 else 5):
         level = norm.sf(n_sigma)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axes.annotate(
