@@ -9,7 +9,8 @@ from darksieve.constants import OMEGA_MASS, PI0_MASS
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.cross_sections import CrossSections
 from darksieve.datasets.simulation.decays import one_plus_cosine_squared
-from darksieve.datasets.simulation.detector import Detector, Selection, measure
+from darksieve.datasets.simulation.detector import Detector, Selection
+from darksieve.datasets.simulation.measurement import measure
 from darksieve.datasets.simulation.processes import PROCESSES, background_sources
 from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.datasets.simulation.sources import OmegaSource, TwoPhotonSource, photon_with_resonance

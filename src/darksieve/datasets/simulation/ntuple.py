@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.datasets.simulation.clusters import MERGED, PHOTON, SHAPES, SPLIT_OFF
-from darksieve.datasets.simulation.detector import N_SELECTED, MeasuredEvents
+from darksieve.datasets.simulation.measurement import N_SELECTED, MeasuredEvents
 
 Columns = dict[str, NDArray]
 

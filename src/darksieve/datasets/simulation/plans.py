@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.simulation.detector import measure
+from darksieve.datasets.simulation.measurement import measure
 from darksieve.datasets.simulation.ntuple import Columns, key_columns, ntuple_columns
 from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.datasets.simulation.sources import ALP_PDG, Source, photon_with_resonance

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from darksieve.atomic import write_text
 from darksieve.datasets.events import Role
 from darksieve.errors import InputError
 
@@ -55,10 +55,7 @@ class SampleRecord:
 
     def save(self, path: Path) -> None:
         """Writes the sidecar of a ROOT file (either path), atomically."""
-        path = path.with_suffix(".json")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(self.to_json() + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path.with_suffix(".json"), self.to_json() + "\n")
 
     def to_json(self) -> str:
         values = {
@@ -70,7 +67,7 @@ class SampleRecord:
         }
         if isinstance(self.n_generated, dict):
             values["n_generated"] = {str(mass): n for mass, n in self.n_generated.items()}
-        return json.dumps(values, indent=1, ensure_ascii=False)
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def load(cls, path: Path) -> SampleRecord:

@@ -1,4 +1,4 @@
-"""The toy detector: acceptance, response, merging, fakes and what the cluster variables know."""
+"""Measurement by the toy detector: acceptance, response, merging, fakes and what the cluster variables know."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from darksieve.datasets.simulation.clusters import (
     SPLIT_OFF,
     draw_shapes,
 )
-from darksieve.datasets.simulation.detector import Detector, Selection, measure
+from darksieve.datasets.simulation.detector import Detector, Selection
+from darksieve.datasets.simulation.measurement import measure
 from darksieve.datasets.simulation.qed import ThreePhotonGenerator
 from darksieve.datasets.simulation.sources import photon_with_resonance
 from darksieve.errors import InputError
