@@ -54,6 +54,8 @@ def draw_spectrum(
 ) -> Drawing:
     """Spectrum of the observable in one category: processes stacked, data as points with pulls below.
 
+    Bins without a single event have no point, as usual; the table has them.
+
     Args:
         edges: Edges of the bins in GeV, ascending, shape (n + 1,).
         expected: Process -> expected events per bin, shape (n,); stacked in this order from below. May be
@@ -126,7 +128,7 @@ def draw_spectrum(
     if counts is not None:
         _draw_data(axes, middles, counts, data_label)
         table["data"] = counts
-        shown.append(counts)
+        shown += [counts, counts + np.where(counts > 0, poisson_interval(counts)[1], 0)]
     axes.set_xlim(borders[0], borders[-1])
     room = 0.1 + 0.06 * ((len(stack) + 3) // 2)
     if logarithmic:
@@ -192,10 +194,11 @@ def _draw_stack(axes: Axes, edges: Floats, stack: Mapping[str, Floats]) -> None:
 
 def _draw_data(axes: Axes, middles: Floats, counts: Floats, label: str) -> None:
     many = len(counts) > 150
+    seen = counts > 0
     axes.errorbar(
-        middles,
-        counts,
-        poisson_interval(counts),
+        middles[seen],
+        counts[seen],
+        poisson_interval(counts[seen]),
         fmt="o",
         color="black",
         markersize=1.8 if many else 3.2,
