@@ -227,7 +227,8 @@ def measure(n_experiments: int = N_EXPERIMENTS, workers: int = 2) -> list[dict[s
     width_error = width / np.sqrt(2 * (len(pulls) - 1))
     setting = (
         f"{n_experiments} experiments of {LUMINOSITY_FB}/fb from independent simulation,"
-        f" {out['injected']:.0f} fb at {MASS} GeV = {TIMES_EXPECTED:.0f} x expected limit, mean local significance"
+        f" {out['injected']:.0f} fb at {MASS} GeV = {TIMES_EXPECTED:.0f} x expected limit,"
+        " mean local significance"
         f" {np.mean(out['significance']):.1f}"
     )
 
