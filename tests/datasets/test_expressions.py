@@ -63,6 +63,10 @@ def test_branches_are_listed_once_in_order_as_written():
     assert Expression(text).branches == ("KSFWVariables(hso00)", "useCMSFrame(p)", "a", "daughter(0, p)")
 
 
+def test_names_in_backticks_may_hold_anything_else():
+    assert Expression("`B.M [GeV]` > 1 and `R2` < 1").branches == ("B.M [GeV]", "R2")
+
+
 def test_function_names_are_functions_and_everything_else_is_a_branch():
     assert Expression("abs(a) + sin(a)").branches == ("a", "sin(a)")
 
