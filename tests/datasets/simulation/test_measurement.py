@@ -1,4 +1,4 @@
-"""Measurement by the toy detector: acceptance, response, merging, fakes and what the cluster variables know."""
+"""Measurement by the toy detector: acceptance, response, merging, fakes and what cluster variables know."""
 
 import numpy as np
 import pytest

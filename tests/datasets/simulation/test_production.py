@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,7 +148,7 @@ def test_workers_do_not_change_signal_or_pseudo_data(tmp_path):
     for name, size in (
         ("gamma_alp", {"n_events": 3 * BLOCK + 1, "mass_range": (0.2, 9.0)}),
         ("gamma_omega", {"n_events": BLOCK + 1}),
-        ("gamma_alp_pseudo_data", {"luminosity_fb": 0.5, "inject": Injection(2.0, 1000.0)}),
+        ("gamma_alp_pseudo_data", {"luminosity_fb": 0.25, "inject": Injection(2.0, 1000.0)}),
     ):
         alone = simulate(name, tmp_path / "alone.root", **size)
         together = simulate(name, tmp_path / "together.root", workers=3, **size)
@@ -256,6 +258,19 @@ def test_an_interrupted_production_leaves_the_old_files_and_nothing_else(tmp_pat
     with pytest.raises(KeyboardInterrupt):
         simulate("gamma_eta", path, n_events=2 * BLOCK, workers=workers, progress=stop)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from darksieve.datasets.simulation.production import simulate\n"
+        f"simulate('gamma_eta', {str(tmp_path / 'e.root')!r}, n_events={2 * BLOCK}, workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "without `if __name__" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["script.py"]
 
 
 def test_a_sample_without_selected_events_is_an_empty_tree(tmp_path):

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.detector import Detector
+from darksieve.datasets.simulation.measurement import measure
+from darksieve.datasets.simulation.qed import ThreePhotonGenerator
 from darksieve.datasets.simulation.settings import GeneratorCuts, SimulationSettings
 from darksieve.errors import InputError
 
@@ -51,3 +54,32 @@ def test_wrong_settings_are_refused_with_their_place(values, message):
 def test_a_generator_cut_that_bites_into_the_selection_is_refused():
     with pytest.raises(InputError, match=r"generator\.min_energy is 0\.5"):
         SimulationSettings(generator=GeneratorCuts(min_energy=0.5))
+
+
+@pytest.mark.parametrize("beams", ["belle2", "belle", {"electron_gev": 5.3, "positron_gev": 5.3}])
+def test_default_generator_cuts_lose_nothing_that_the_preselection_keeps(beams):
+    settings = SimulationSettings.from_mapping({"beams": beams})
+    min_energy, low, high = settings.generator_cuts
+    # a generator with room on every side: each event it selects passes the default cuts
+    wide = ThreePhotonGenerator(settings.beams.sqrt_s, 0.8 * min_energy, -0.99, 0.99)
+    photons = wide.generate(np.random.default_rng(1), 200_000)
+    quiet = Detector(beam_background_mean=0.0, split_off_probability=0.0)
+    measured = measure(
+        np.random.default_rng(2),
+        photons,
+        beams=settings.beams,
+        detector=quiet,
+        selection=settings.selection,
+    )
+    seen = photons[measured.event]
+    cosine = seen[..., 2] / seen[..., 3]
+    assert seen[..., 3].min() > min_energy
+    assert cosine.min() > low
+    assert cosine.max() < high
+    # and they are not much wider than needed
+    assert cosine.min() < low + 0.002
+    assert cosine.max() > high - 0.002
+
+
+def test_open_generator_cuts_may_be_written_as_null():
+    assert SimulationSettings.from_mapping({"generator": {"min_energy": None}}) == SimulationSettings()

@@ -1,4 +1,4 @@
-"""The toy detector: the numbers that say how true photons become measured clusters. Not a simulation of Belle II or Belle.
+"""The toy detector: the numbers that turn true photons into clusters. Not a simulation of Belle II or Belle.
 
 Every number is an attribute of :class:`Detector`, to be changed at will. The functional forms are those of
 public B-factory papers, quoted from memory; where no source is named, the number is illustrative.

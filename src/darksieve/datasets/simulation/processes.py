@@ -41,8 +41,7 @@ class Process:
 
 
 def _three_photons(settings: SimulationSettings) -> Source:
-    cuts = settings.generator
-    return ThreePhotonSource(settings.beams.sqrt_s, cuts.min_energy, cuts.min_cos_theta, cuts.max_cos_theta)
+    return ThreePhotonSource(settings.beams.sqrt_s, *settings.generator_cuts)
 
 
 def _two_photons(settings: SimulationSettings) -> Source:
@@ -72,13 +71,14 @@ def _etaprime(settings: SimulationSettings) -> Source:
 
 def _omega(settings: SimulationSettings) -> Source:
     rates = settings.cross_sections
+    _, min_cos_theta, max_cos_theta = settings.generator_cuts
     return OmegaSource(
         settings.beams.sqrt_s,
         rates.omega_electron_width,
         rates.omega_width,
         rates.omega_to_pi0_photon * rates.pi0_to_two_photons,
-        settings.generator.min_cos_theta,
-        settings.generator.max_cos_theta,
+        min_cos_theta,
+        max_cos_theta,
     )
 
 

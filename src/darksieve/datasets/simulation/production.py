@@ -16,7 +16,7 @@ from darksieve.datasets.simulation.request import Injection, SampleRequest
 from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.errors import InputError
 
-__all__ = ["Injection", "SampleRequest", "simulate"]
+__all__ = ["Injection", "SampleRecord", "SampleRequest", "simulate"]
 
 Progress = Callable[[int, int], None]
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.cross_sections import CrossSections
 from darksieve.datasets.simulation.detector import Detector, Selection
@@ -16,18 +18,40 @@ from darksieve.errors import InputError, nearest
 class GeneratorCuts:
     """Cuts on every true photon of QED events, and on the radiated photon of γω, in the CMS.
 
-    The defaults lie outside what the default preselection can see of Belle II's and Belle's calorimeters, by
-    five resolutions in energy and in angle.
+    What is None is worked out by ``SimulationSettings``: the energy five resolutions below the
+    preselection's, the angles as far as the calorimeter sees for any azimuth.
     """
 
-    min_energy: float = 0.46
-    min_cos_theta: float = -0.96
-    max_cos_theta: float = 0.976
+    min_energy: float | None = None
+    min_cos_theta: float | None = None
+    max_cos_theta: float | None = None
+
+
+_STEEPEST_COSINE = 0.9995  # the matrix element diverges at 1, where a calorimeter without a hole would reach
+
+
+def _visible_cosines(beams: Beams, detector: Detector) -> tuple[float, float]:
+    """Smallest and largest CMS cosine that lies in the calorimeter for some azimuth."""
+    start, end = np.radians(detector.forward_start_deg), np.radians(detector.backward_end_deg)
+    theta, phi = np.meshgrid(np.linspace(start, end, 361), np.linspace(-np.pi, np.pi, 361), indexing="ij")
+    photon = np.stack(
+        [np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta), np.ones_like(theta)],
+        axis=-1,
+    )
+    in_cms = beams.to_cms(photon)
+    cosine = in_cms[..., 2] / in_cms[..., 3]
+    beyond = 1e-4  # the grid's own error at the edges is far below it
+    return (
+        max(float(cosine.min()) - beyond, -_STEEPEST_COSINE),
+        min(float(cosine.max()) + beyond, _STEEPEST_COSINE),
+    )
 
 
 @dataclass(frozen=True)
 class SimulationSettings:
     """Everything but the seed and the size that decides what a sample contains.
+
+    Generator cuts that were left open are filled in, so they are always numbers here.
 
     Raises:
         InputError: If the generator's energy cut is so high that it would bite into the preselection.
@@ -42,12 +66,28 @@ class SimulationSettings:
     def __post_init__(self) -> None:
         threshold = self.selection.min_energy_cms
         smeared = threshold / (1 + 5 * float(self.detector.energy_resolution(threshold)))
-        if self.generator.min_energy > smeared:
+        low, high = _visible_cosines(self.beams, self.detector)
+        given = self.generator
+        if given.min_energy is not None and given.min_energy > smeared:
             raise InputError(
-                f"generator.min_energy is {self.generator.min_energy} GeV, but photons down to "
-                f"{smeared:.3f} GeV pass selection.min_energy_cms {threshold}; "
-                "lower the one or raise the other"
+                f"generator.min_energy is {given.min_energy} GeV, but photons down to {smeared:.3f} GeV pass "
+                f"selection.min_energy_cms {threshold}; lower the one or raise the other"
             )
+        cuts = GeneratorCuts(
+            smeared if given.min_energy is None else given.min_energy,
+            low if given.min_cos_theta is None else given.min_cos_theta,
+            high if given.max_cos_theta is None else given.max_cos_theta,
+        )
+        object.__setattr__(self, "generator", cuts)
+
+    @property
+    def generator_cuts(self) -> tuple[float, float, float]:
+        """Smallest energy in GeV, smallest and largest cos θ in the CMS."""
+        cuts = self.generator
+        assert cuts.min_energy is not None
+        assert cuts.min_cos_theta is not None
+        assert cuts.max_cos_theta is not None
+        return cuts.min_energy, cuts.min_cos_theta, cuts.max_cos_theta
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], place: str = "settings") -> SimulationSettings:
@@ -93,6 +133,8 @@ def _part(kind: type, values: Any, place: str) -> Any:
     for name, value in values.items():
         if name not in known:
             raise InputError(f"{place}.{name}: unknown key{nearest(name, known)}")
+        if value is None and known[name].default is None:
+            continue
         is_text = isinstance(known[name].default, str)
         if (
             is_text != isinstance(value, str)
