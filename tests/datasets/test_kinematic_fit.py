@@ -90,7 +90,7 @@ def test_fitted_photons_are_massless(toy):
 
 
 def test_chi2_has_four_degrees_of_freedom_for_small_widths():
-    # So small that the constraints are linear: chi2 is that of four Gaussian constraints, no more and no less.
+    # So small that the constraints are linear: chi2 is that of four Gaussian constraints.
     rng = np.random.default_rng(6)
     resolution = PhotonResolution(0, 0, 1e-4, 0.05, 0, 0)
     true = three_photons(60_000, rng)
@@ -101,7 +101,7 @@ def test_chi2_has_four_degrees_of_freedom_for_small_widths():
 
 
 def test_chi2_is_close_to_that_for_the_calorimeters_widths(toy):
-    # Widths are taken at the measured energies and the constraints are curved: both shift the mean by about 1 %.
+    # Widths are those of the measured energies, and the constraints are curved: the mean shifts by some 1 %.
     chi2 = toy[2].chi2[toy[2].converged]
     assert abs(chi2.mean() - 4) < 5 * np.sqrt(8 / len(chi2)) + 0.04
 
