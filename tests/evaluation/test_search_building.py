@@ -1,5 +1,7 @@
 """The search document of a scan: its units, its windows, its vetoes, and the way from candidates to it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,24 @@ def document(channels, masses):
         vetoes=VETOES,
         uncertainties=Uncertainties(luminosity=0.006, efficiency=0.04, width=0.05, scale_sigma=0.1),
     )
+
+
+@pytest.mark.parametrize(("edge", "trimmed"), [(0.13, True), (-10.0, False)])
+def test_data_end_where_the_spectrum_does(candidates, edge, trimmed):
+    # the signal is at 0.3 GeV and above; the background is flat and begins at the edge, 15 resolutions below
+    rng = np.random.default_rng(4)
+    signal = candidates.label == 1
+    observable = candidates.observable.copy()
+    observable[~signal] = rng.uniform(max(edge, 0.0), 3.2, (~signal).sum())
+    changed = replace(candidates, observable=observable)
+    common = common_resolution(changed, mass_range=(0.3, 2.8), position="mass", margin_sigma=20)
+    if trimmed:
+        assert common.edges[0] > edge
+        assert common.margins[0] <= 12
+        assert common.margins[0] >= 5
+    else:
+        assert common.margins[0] >= 16  # a chance fluctuation costs one step in ten cases
+    assert common.edges[0] == pytest.approx(0.3 - common.margins[0] * float(common.sigma(np.array(0.3))))
 
 
 def test_expected_signal_is_cross_section_times_luminosity_times_efficiency(channels, document):

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2 as chi2_distribution
 
 from darksieve.errors import InputError
+from darksieve.evaluation.background_model import expected_counts, fit_windows
 from darksieve.evaluation.crystal_ball_fit import effective_events
-from darksieve.evaluation.scan_grid import Interval, Resolution, data_range, scan_edges
+from darksieve.evaluation.scan_grid import (
+    Interval,
+    Resolution,
+    ScanWindows,
+    data_range,
+    place_windows,
+    scan_edges,
+)
 from darksieve.evaluation.search_building import BackgroundChoice, ScanChannel
 from darksieve.evaluation.signal_efficiency import SignalEfficiency
 from darksieve.evaluation.signal_shape import (
@@ -29,6 +38,8 @@ from darksieve.evaluation.smooth_background import (
 )
 
 SHAPE_MARGIN_GEV = 0.5  # signal beyond the hypotheses that still steadies the shape at their ends
+MARGIN_STEPS = (16.0, 12.0, 10.0, 8.0, 6.5, 5.0)  # resolutions beyond the outermost hypotheses
+SOUND_P_VALUE = 0.1
 PEAK_SIGMA = 10.0  # candidates of a peaking sample within so many resolutions of its peak are the peak
 OWN_PEAK_EVENTS = 300  # effective candidates from which a category fits the peak by itself
 
@@ -78,10 +89,12 @@ class CommonResolution:
         shape: Of the signal of all categories; its ``sigma`` is the unit of the grid, the bins and the
             windows.
         edges: Bin edges in the unit of the observable.
+        margins: How far the edges go beyond the outermost hypotheses, below and above, in resolutions.
     """
 
     shape: SignalShape
     edges: NDArray[np.float64]
+    margins: tuple[float, float]
 
     @property
     def sigma(self) -> Resolution:
@@ -97,17 +110,23 @@ def common_resolution(
     margin_sigma: float,
     bins_per_sigma: int = 6,
     limits: Interval = (0.0, np.inf),
+    background: BackgroundChoice | None = None,
     name: str = "signal",
 ) -> CommonResolution:
     """Fit the signal of all categories together and make the binning from its resolution.
+
+    The spectrum often ends soon after the last hypothesis: at a kinematic edge, where photons merge, or at a
+    peak. So each margin is the largest at which the background's function describes the simulation in the
+    outermost window, less one step for what the simulation is too small to show.
 
     Args:
         candidates: Of the channel.
         mass_range: Its first and last hypothesis, GeV.
         position: How its peak moves with the mass.
-        margin_sigma: How far the data go beyond the outermost hypotheses, in resolutions.
+        margin_sigma: How far the data go beyond the outermost hypotheses at most, in resolutions.
         bins_per_sigma: Bins per resolution.
         limits: What the data cannot exceed, in GeV of mass.
+        background: The function that will be fitted; Chebyshev of order 3 in ±20 resolutions where absent.
         name: What messages call the channel.
     """
     rows = (candidates.label == 1) & (candidates.category > 0) & _near(candidates.mass, mass_range)
@@ -118,9 +137,60 @@ def common_resolution(
         position=position,
         name=f"{name}, all categories",
     )
-    covered = data_range(mass_range, shape.sigma, margin_sigma=margin_sigma, limits=limits)
-    edges = scan_edges(covered, shape.sigma, bins_per_sigma=bins_per_sigma, position=position)
-    return CommonResolution(shape, edges)
+    choice = background or BackgroundChoice()
+    rows = (candidates.label == 0) & (candidates.category > 0)
+    observable, weight = candidates.observable[rows], candidates.weight[rows]
+
+    def edges_for(below: float, above: float) -> NDArray[np.float64]:
+        low, _ = data_range(mass_range, shape.sigma, margin_sigma=below, limits=limits)
+        _, high = data_range(mass_range, shape.sigma, margin_sigma=above, limits=limits)
+        return scan_edges((low, high), shape.sigma, bins_per_sigma=bins_per_sigma, position=position)
+
+    def describes(mass: float, below: float, above: float) -> bool:
+        edges = edges_for(below, above)
+        windows = place_windows(
+            [mass], shape.sigma, edges, window_sigma=choice.window_sigma, position=position
+        )
+        sums, squares = histogram(observable, weight, edges)
+        return window_p_value(sums, squares, windows, choice, bins_per_sigma) > SOUND_P_VALUE
+
+    steps = [step for step in MARGIN_STEPS if step < margin_sigma]
+    steps = [margin_sigma, *steps] if margin_sigma > MARGIN_STEPS[-1] else [margin_sigma]
+    margins = []
+    for mass, end in zip(mass_range, (0, 1), strict=True):
+        sound = (
+            i
+            for i, step in enumerate(steps)
+            if describes(mass, *((step, steps[-1]) if end == 0 else (steps[-1], step)))
+        )
+        found = next(sound, len(steps) - 1)
+        margins.append(steps[min(found + (found > 0), len(steps) - 1)])
+    return CommonResolution(shape, edges_for(*margins), (margins[0], margins[1]))
+
+
+def window_p_value(
+    sums: ArrayLike,
+    squares: ArrayLike,
+    windows: ScanWindows,
+    choice: BackgroundChoice,
+    bins_per_group: int = 6,
+) -> float:
+    """Goodness of the background's function in the first window, in bins of about one resolution."""
+    sums, squares = np.asarray(sums, float), np.asarray(squares, float)
+    fitted = fit_windows(sums, squares, windows, family=choice.family, order=choice.order)
+    run = slice(int(windows.first[0]), int(windows.last[0]))
+    starts = np.arange(0, run.stop - run.start, bins_per_group)
+    kept = windows.usable[run]
+    seen, variance, expected = (
+        np.add.reduceat(np.where(kept, values, 0.0), starts)
+        for values in (sums[run], squares[run], expected_counts(fitted, windows, 0))
+    )
+    # the variance that the fit expects: that of the simulation is small where it is empty
+    scale = variance.sum() / max(seen.sum(), 1e-300)
+    shown = expected > scale
+    chi2 = float(np.sum((seen - expected)[shown] ** 2 / (expected[shown] * scale)))
+    n_degrees = int(shown.sum()) - (2 if choice.family in ("exponential", "power") else choice.order + 1)
+    return float(chi2_distribution.sf(chi2, n_degrees)) if n_degrees > 0 else 1.0
 
 
 def make_channels(
