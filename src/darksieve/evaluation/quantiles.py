@@ -6,6 +6,7 @@ between 0 and 1, and masses can be pooled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numba
@@ -141,7 +142,8 @@ def fit_signal_quantiles(
     if len(nodes) == 1:
         grid = grid + np.array([-1e-6, 1e-6])
     counts = np.array([weight[g].sum() ** 2 / np.sum(weight[g] ** 2) for g in groups])
-    smooth = _smooth_in_mass(nodes, values, counts, grid)
+    stretch = _stretch(grid[0], grid[-1])
+    smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))
     smooth = -np.sort(-smooth, axis=1)  # neighbouring levels may cross by rounding
     return SignalQuantiles(grid, efficiencies, np.interp(smooth, to_normal, distinct))
 
@@ -154,6 +156,18 @@ def _mass_groups(mass: NDArray) -> list[NDArray[np.int64]]:
         return np.split(order, np.cumsum(counts)[:-1])
     n_groups = int(np.clip(len(mass) / _ROWS_PER_NODE, 1, _MAX_NODES))
     return list(np.array_split(order, n_groups))
+
+
+def _stretch(low: float, high: float) -> Callable[[NDArray], NDArray]:
+    """Halfway between mass and its logarithm: kinematics change fast at low mass, and slowly elsewhere."""
+    offset = 0.02 * high  # so that a range from zero has a logarithm
+
+    def coordinate(mass: NDArray) -> NDArray:
+        return (mass - low) / (high - low) + np.log((mass + offset) / (low + offset)) / np.log(
+            (high + offset) / (low + offset)
+        )
+
+    return coordinate
 
 
 def _weighted_quantiles(values: NDArray, weight: NDArray, probabilities: NDArray) -> NDArray:

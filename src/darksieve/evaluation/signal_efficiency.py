@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import xlog1py, xlogy
 
 from darksieve.errors import InputError
 
 _ROWS_OF_A_POINT = 20  # a mass generated at least so often is a point of its own
 _MAX_ORDER = 12
+_NEARLY_EQUAL = 4.0  # of AICc: K. Burnham and D. Anderson, Sociol. Methods Res. 33 (2004) 261
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +105,15 @@ class EfficiencyPoints:
     Attributes:
         masses: Masses of the points, shape (n_points,).
         widths: Bin width in GeV, or 1 for a single mass, shape (n_points,): weights over it are efficiencies.
+        is_mass: True for a single mass, whose number of trials is known; that of a bin fluctuates. Shape
+            (n_points,).
         point: Point of each row, shape (n,).
         mass_range: Lowest and highest simulated mass.
     """
 
     masses: NDArray[np.float64]
     widths: NDArray[np.float64]
+    is_mass: NDArray[np.bool_]
     point: NDArray[np.int64]
     mass_range: tuple[float, float]
 
@@ -155,7 +160,10 @@ def efficiency_points(
         point[~flat] = number[inverse[~flat]]
         masses.append(distinct[is_point])
         widths.append(np.ones(int(is_point.sum())))
-    return EfficiencyPoints(np.concatenate(masses), np.concatenate(widths), point, (float(low), float(high)))
+    is_mass = np.arange(sum(map(len, masses))) >= n_bins
+    return EfficiencyPoints(
+        np.concatenate(masses), np.concatenate(widths), is_mass, point, (float(low), float(high))
+    )
 
 
 def fit_signal_efficiency(
@@ -170,7 +178,8 @@ def fit_signal_efficiency(
     """Absolute efficiency of categories 1 … n as a function of mass.
 
     Weighted least squares with the errors expected from the fit itself (measured ones pull low); the order
-    and the coordinate are those of least AICc, the same for all categories so that they add up.
+    and the coordinate are those of the freest fit whose AICc is nearly the least, the same for all
+    categories so that they add up.
 
     Args:
         mass: Generated mass in GeV of signal candidates, shape (n,).
@@ -200,16 +209,17 @@ def fit_signal_efficiency(
     )  # mean weight of a row at each point
     typical = float(weight[kept].mean())
     row_weight = np.where(row_weight > 0, row_weight, typical) / points.widths
-    best: tuple[float, SignalEfficiency] | None = None
     max_order = min(_MAX_ORDER, n_points - 1 if n_points < 4 else max(n_points // 2 - 1, 2))
-    coordinates = ("mass", "log_mass") if n_points > 2 else ("mass",)
-    for coordinate in coordinates:
-        for order in range(max_order + 1):
-            score, fitted = _fit(points, values, row_weight, coordinate, order)
-            if best is None or score < best[0]:
-                best = score, fitted
-    assert best is not None
-    return best[1]
+    fits = [
+        _fit(points, values, row_weight, coordinate, order)
+        for coordinate in (("mass", "log_mass") if n_points > 2 else ("mass",))
+        for order in range(max_order + 1)
+    ]
+    # information criteria tolerate a local bias of their own size; the freest of the nearly equal models
+    # has least
+    least = min(score for score, _ in fits)
+    near = [(fitted.order, -score, fitted) for score, fitted in fits if score <= least + _NEARLY_EQUAL]
+    return max(near, key=lambda entry: entry[:2])[2]
 
 
 def _fit(
@@ -218,8 +228,10 @@ def _fit(
     design = chebyshev.chebvander(_scaled(points.masses, points.mass_range, coordinate), order)
     expected = np.broadcast_to(values.mean(axis=1, keepdims=True), values.shape)
     for _ in range(4):
-        # binomial: w·ε(1 − ε); at least the variance of a tenth of a row, so that empty points do not rule
-        variance = row_weight * np.clip(expected * (1 - np.clip(expected, 0, 1)), 0.1 * row_weight, None)
+        # w·ε, or w·ε(1 − ε) with known trials; at least that of a tenth of a row, so that empty points do
+        # not rule
+        failing = np.where(points.is_mass, 1 - np.clip(expected, 0, 1), 1.0)
+        variance = row_weight * np.maximum(expected * failing, 0.1 * row_weight)
         information = np.einsum("pi,cp,pj->cij", design, 1 / variance, design)
         covariance = np.linalg.inv(information)
         coefficients = np.einsum("cij,cj->ci", covariance, (values / variance) @ design)
@@ -227,9 +239,6 @@ def _fit(
     chi2 = float(np.sum((values - coefficients @ design.T) ** 2 / variance))
     n_data, n_parameters = values.size, coefficients.size
     spare = n_data - n_parameters - 1
-    log_determinant = float(
-        np.sum(np.log(variance))
-    )  # variances follow the fit, so they count in the likelihood
     penalty = 2 * n_parameters * n_data / spare if spare > 0 else 2 * n_parameters + 10.0 * n_parameters
     fitted = SignalEfficiency(
         mass_range=points.mass_range,
@@ -241,4 +250,13 @@ def _fit(
         errors=np.sqrt(variance),
         chi2_per_dof=chi2 / max(n_data - n_parameters, 1),
     )
-    return chi2 + log_determinant + penalty, fitted
+    return _deviance(values, expected, row_weight, points.is_mass) + penalty, fitted
+
+
+def _deviance(values: NDArray, expected: NDArray, row_weight: NDArray, is_mass: NDArray) -> float:
+    """Twice the log likelihood ratio: Poisson, or binomial with known trials; fair to few events."""
+    fitted = np.maximum(expected, 1e-9)
+    poisson = xlogy(values, values / fitted) - values + fitted
+    seen, fitted = np.clip(values, 0.0, 1.0), np.clip(fitted, 1e-9, 1 - 1e-9)
+    binomial = xlogy(seen, seen / fitted) + xlog1py(1 - seen, (fitted - seen) / (1 - fitted))
+    return float(2 * np.sum(np.where(is_mass, binomial, poisson) / row_weight))

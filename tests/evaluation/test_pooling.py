@@ -1,0 +1,72 @@
+import numpy as np
+from darksieve.evaluation.pooling import BackgroundRows, estimate_background
+
+
+def rows(n, seed, weight=2.0):
+    """Flat over 10 GeV; a tenth is in category 1."""
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(0, 10, n))
+    column = (rng.uniform(size=n) < 0.1).astype(int)
+    return BackgroundRows(x, column, np.full(n, weight), np.arange(n, dtype=np.uint64), 2)
+
+
+MASSES = np.linspace(1, 9, 33)
+
+
+def test_enough_events_are_simply_counted():
+    sample = rows(400_000, 1)
+    estimate = estimate_background(sample, MASSES, 0.05, min_effective_events=200, first_column=1)
+    inside = (sample.observable >= MASSES[3] - 0.05) & (sample.observable < MASSES[3] + 0.05)
+    for column in (0, 1):
+        assert estimate.expected[3, column] == 2 * (inside & (sample.column == column)).sum()
+    assert (estimate.factor == 1).all()
+    np.testing.assert_array_equal(estimate.effective_events, estimate.expected / 2)
+
+
+def test_thin_categories_are_measured_over_wider_windows():
+    estimate = estimate_background(rows(20_000, 2), MASSES, 0.05, min_effective_events=100, first_column=1)
+    assert (estimate.factor[:, 1] > 1).all()
+    assert (estimate.pooled_effective_events[:, 1] >= 100).all()
+    expected = 20_000 * 2 * 0.01 * 0.1
+    # 200 rows of the total in the window, 100 of the share
+    assert np.abs(estimate.expected[:, 1] / expected - 1).max() < 4.5 * np.sqrt(1 / 200 + 1 / 100)
+    assert estimate.effective_events[:, 1].max() < 100
+
+
+def test_what_no_pooling_cures_is_visible():
+    estimate = estimate_background(rows(500, 3), MASSES, 0.05, min_effective_events=400, first_column=1)
+    assert (estimate.pooled_effective_events[:, 1] < 400).all()
+    assert (estimate.factor[:, 1] == 16).all()
+
+
+def test_effective_events_of_unequal_weights():
+    sample = rows(100_000, 4)
+    weight = np.where(np.arange(100_000) % 2, 1.0, 9.0)
+    uneven = BackgroundRows(sample.observable, sample.column, weight, sample.key, 2)
+    estimate = estimate_background(uneven, MASSES, 0.2)
+    counts = estimate_background(sample, MASSES, 0.2).effective_events
+    # (1 + 9)²/(2(1 + 81)) of the rows
+    np.testing.assert_allclose(estimate.effective_events / counts, 100 / 164, rtol=0.15)
+
+
+def test_bootstrap_errors_are_those_of_counting():
+    sample = rows(200_000, 5)
+    estimate = estimate_background(sample, MASSES, 0.05, min_effective_events=100, n_replicates=200)
+    error = estimate.replicates.std(axis=0, ddof=1)
+    # 200 replicates: 5 % for each error, independent windows
+    np.testing.assert_allclose(error, 2 * np.sqrt(estimate.expected / 2), rtol=4.5 * 0.05)
+
+
+def test_all_weights_scale_all_estimates():
+    one = estimate_background(rows(20_000, 6, 1.0), MASSES, 0.05, n_replicates=3)
+    three = estimate_background(rows(20_000, 6, 3.0), MASSES, 0.05, n_replicates=3)
+    np.testing.assert_allclose(three.expected, 3 * one.expected)
+    np.testing.assert_allclose(three.replicates, 3 * one.replicates)
+    np.testing.assert_allclose(three.effective_events, one.effective_events)
+
+
+def test_windows_at_the_edge_of_the_sample_use_its_width():
+    sample = rows(3000, 7)
+    estimate = estimate_background(sample, np.array([0.05]), 0.05, min_effective_events=200)
+    assert estimate.total_factor[0] > 1
+    assert 0.6 < estimate.expected.sum() / 60 < 1.4  # 200 rows: 7 %; the window is inside, wider ones are not
