@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator
 
+from darksieve.atomic import write_json, write_text
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.components import Part
 from darksieve.evaluation.limits.document import Parameter
 from darksieve.evaluation.limits.faults import describe_faults
-from darksieve.evaluation.limits.files import read_json, write_json, write_text
+from darksieve.evaluation.limits.files import read_json
 
 Status = Literal["converged", "converged_by_minuit", "failed", "vetoed", "no_signal"]
 Method = Literal["asymptotic", "exact", "toys"]
@@ -117,7 +118,7 @@ class LimitCurve(Part):
         return BAND_KEYS[self.bands]
 
     def values(self, name: str) -> NDArray[np.float64]:
-        """One number per point, NaN where null, shape (n_points,); such as ``observed``, ``best_fit`` or ``p0``."""
+        """One number per point, such as ``observed`` or ``p0``, NaN where null, shape (n_points,)."""
         found = (getattr(point, name) for point in self.points)
         return np.array([math.nan if value is None else float(value) for value in found], np.float64)
 

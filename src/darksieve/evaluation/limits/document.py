@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from darksieve.atomic import write_json
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.limits.components import (
     Background,
@@ -40,7 +41,7 @@ from darksieve.evaluation.limits.components import (
     UnbinnedData,
 )
 from darksieve.evaluation.limits.faults import describe_faults, fault
-from darksieve.evaluation.limits.files import read_json, write_json
+from darksieve.evaluation.limits.files import read_json
 
 __all__ = [
     "Background",
@@ -213,7 +214,7 @@ class SearchModel(Part):
 
     def save(self, path: str | Path) -> None:
         """Write the document as JSON, atomically."""
-        write_json(path, self.to_json())
+        write_json(path, self.to_json(), indent=None)
 
     def to_json(self) -> dict[str, Any]:
         """The document as plain JSON types; what is unset is left out."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from darksieve.atomic import write_text
 from darksieve.evaluation.limits.curve import LimitCurve
-from darksieve.evaluation.limits.files import write_text
 
 
 def save_hepdata(curve: LimitCurve, folder: str | Path, *, mass_name: str = "$m$") -> None:
@@ -33,14 +33,14 @@ def save_hepdata(curve: LimitCurve, folder: str | Path, *, mass_name: str = "$m$
         return {"header": {"name": name, **unit}, "values": values}
 
     low2, low1, median, high1, high2 = curve.band_keys
-    expected = []
+    expected: list[dict[str, Any]] = []
     for point in points:
         band = point.expected or {}
         centre = band.get(median)
         if centre is None:
             expected.append({"value": "-"})
             continue
-        errors = []
+        errors: list[dict[str, Any]] = []
         for label, low, high in (
             ("1 sigma", band.get(low1), band.get(high1)),
             ("2 sigma", band.get(low2), band.get(high2)),
