@@ -172,3 +172,5 @@ def test_too_few_events_and_unknown_positions_are_refused():
         fit_signal_shape(np.ones(20), np.ones(20), np.ones(20))
     with pytest.raises(InputError, match="did you mean 'mass_squared'"):
         fit_signal_shape(np.ones(200), np.ones(200), np.ones(200), position="mass_square")
+    with pytest.raises(InputError, match="above zero"):
+        fit_signal_shape(np.ones(200), np.zeros(200), np.ones(200), position="mass_squared")

@@ -159,7 +159,8 @@ def fit_signal_shape(
 
     Raises:
         InputError: If there are fewer than MINIMUM_EVENTS effective events, non-finite numbers, negative
-            weights, an unknown position, or no fit converges.
+            weights, an unknown position, a mass that is not positive for a squared observable, or no fit
+            converges.
     """
     if position not in get_args(Position):
         known = get_args(Position)
@@ -174,6 +175,8 @@ def fit_signal_shape(
             )
     if (weight < 0).any():
         raise InputError(f"{name}: {np.sum(weight < 0)} signal candidates have a negative weight")
+    if position == "mass_squared" and (mass <= 0).any():
+        raise InputError(f"{name}: a squared observable needs generated masses above zero")
     used = weight > 0
     observable, mass, weight = observable[used], mass[used], weight[used]
     n_effective = effective_events(weight)
