@@ -38,21 +38,6 @@ Columns = dict[str, NDArray]
 RECIPE = PairingRecipe(photons=("gamma1", "gamma2", "gamma3"))
 
 
-class WindowedThreePhotons(ThreePhotonSource):
-    """Three-photon events of which some pair is near one of the masses, so that few have to be measured."""
-
-    def generate(self, rng: np.random.Generator, n_events: int) -> NDArray[np.float64]:
-        photons = super().generate(rng, n_events)
-        energy = photons[:, :, 3]
-        # the pair's mass from its recoil, for each of the three photons that may recoil
-        mass = np.sqrt(np.clip(self.sqrt_s**2 - 2 * self.sqrt_s * energy, 0, None))
-        near = np.zeros(mass.shape, dtype=bool)
-        for m, sigma in RESOLUTION.items():
-            # raw masses are up to 5 times wider than fitted ones, but it is the fitted that is cut on
-            near |= np.abs(mass - m) < (WINDOW_SIGMA + 12) * sigma
-        return photons[near.any(axis=1)]
-
-
 def candidates(columns: Columns, beams: Beams, *, signal: bool) -> Columns:
     """Fitted candidates of measured events; of signal the correct pairing alone."""
     fitted = fit_photons(photon_momenta(columns, RECIPE.photons, RECIPE.momentum), beams)
@@ -66,11 +51,9 @@ def _joined(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def qed_candidates(settings: SimulationSettings, seed: int, *, windowed: bool = False) -> Iterator[Columns]:
+def qed_candidates(settings: SimulationSettings, seed: int) -> Iterator[Columns]:
     """Candidates of three-photon events, block by block, without end."""
-    cuts = settings.generator
-    kind = WindowedThreePhotons if windowed else ThreePhotonSource
-    source = kind(settings.beams.sqrt_s, cuts.min_energy, cuts.min_cos_theta, cuts.max_cos_theta)
+    source = ThreePhotonSource(settings.beams.sqrt_s, *settings.generator_cuts)
     block = 0
     while True:
         plan = BackgroundPlan(source, _QED, settings, seed + block, BLOCK)
@@ -113,13 +96,13 @@ def _matrix(columns: Columns) -> NDArray[np.float32]:
     return np.stack([columns[name] for name in PHOTON_FEATURES], axis=1).astype(np.float32)
 
 
-def train(settings: SimulationSettings, n_rows: int, *, seed: int = 1) -> tuple[Any, float]:
-    """A network fitted to n rows of each class, and the seconds that its fit took, matching included."""
+def train(settings: SimulationSettings, n_rows: int, *, seed: int = 1) -> tuple[Any, float, float]:
+    """A network fitted to n rows of each class; wall and CPU seconds of its fit, matching included."""
     background = collect(qed_candidates(settings, 1_000_000 * seed), n_rows, _in_range)
     signal = collect(signal_candidates(settings, 1_000_000 * seed, None), n_rows, _in_range)
     columns = _joined([background, signal])
     X, y = _matrix(columns), np.repeat([0, 1], n_rows)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     weight = match_masses(columns["M_gg"], y == 1, np.ones(len(y))).factor(columns["M_gg"], y == 1)
     held_out = np.random.default_rng(seed).random(len(y)) < 0.1
     network = make_classifier("photon_network", features=PHOTON_FEATURES, seed=seed, n_threads=1)
@@ -129,7 +112,7 @@ def train(settings: SimulationSettings, n_rows: int, *, seed: int = 1) -> tuple[
         weight[~held_out],
         validation=(X[held_out], y[held_out], weight[held_out]),
     )
-    return network, time.perf_counter() - start
+    return network, time.perf_counter() - start, time.process_time() - start_cpu
 
 
 def resampled_auc(y: NDArray, score: NDArray, multiplicities: NDArray) -> NDArray[np.float64]:
@@ -174,11 +157,11 @@ def measure(n_train: int = 400_000, n_test: int = 100_000) -> list[dict[str, Any
         n_test: Candidates of each class in each window.
     """
     settings = SimulationSettings()
-    network, seconds = train(settings, n_train)
+    network, seconds, cpu_seconds = train(settings, n_train)
     masses = list(RESOLUTION)
     wanted = {mass: n_test for mass in masses}
     found: dict[float, list[Columns]] = {mass: [] for mass in masses}
-    for columns in qed_candidates(settings, 50_000_000, windowed=True):
+    for columns in qed_candidates(settings, 50_000_000):
         for mass in masses:
             if wanted[mass] > 0:
                 rows = np.flatnonzero(_in_window(mass)(columns))
@@ -194,9 +177,9 @@ def measure(n_train: int = 400_000, n_test: int = 100_000) -> list[dict[str, Any
         entries.append(
             {
                 "area": "chain",
-                "name": f"photon network: AUC minus that of the exact likelihood ratio at {mass:g} GeV",
-                "value": result["difference"],
-                "bar": -BAR_AUC,
+                "name": f"photon network: loss of AUC against the exact likelihood ratio at {mass:g} GeV",
+                "value": -result["difference"],
+                "bar": BAR_AUC,
                 "peer": result["auc_likelihood_ratio"],
                 "ratio": result["auc_network"] / result["auc_likelihood_ratio"],
                 "command": COMMAND,
@@ -216,6 +199,7 @@ def measure(n_train: int = 400_000, n_test: int = 100_000) -> list[dict[str, Any
             "ratio": None,
             "command": COMMAND,
             "passed": seconds < BAR_SECONDS,
+            "cpu_seconds": cpu_seconds,
         }
     )
     return entries
