@@ -1,4 +1,5 @@
 import numpy as np
+
 from darksieve.evaluation.bootstrap import bootstrap_draws, bootstrap_sums
 
 KEYS = np.random.default_rng(0).integers(0, 2**63, 200_000).astype(np.uint64)

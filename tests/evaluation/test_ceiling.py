@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
+
 from darksieve.evaluation.ceiling import fine_table, node_masses, score_ceiling, smooth_shares
 from darksieve.evaluation.objectives import make_objective
 from darksieve.evaluation.pooling import BackgroundRows
-from scipy.stats import norm
 
 N_BINS = 120
 LIMIT = make_objective("expected_limit_counting")

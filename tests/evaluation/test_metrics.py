@@ -3,6 +3,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp, norm
+from sklearn.metrics import roc_auc_score
+
 from darksieve.errors import InputError
 from darksieve.evaluation.metrics import (
     auc_by_mass,
@@ -14,10 +19,6 @@ from darksieve.evaluation.metrics import (
     sculpting,
     weighted_auc,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import ks_2samp, norm
-from sklearn.metrics import roc_auc_score
 
 
 def two_gaussians(n, d, seed):

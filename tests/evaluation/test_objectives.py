@@ -1,5 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import (
     OBJECTIVES,
@@ -9,10 +14,6 @@ from darksieve.evaluation.objectives import (
     punzi_minimum_signal_exact,
     punzi_minimum_signal_simple,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.stats import norm
 
 
 def test_punzi_formula_reference():

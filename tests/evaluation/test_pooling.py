@@ -1,4 +1,5 @@
 import numpy as np
+
 from darksieve.evaluation.pooling import BackgroundRows, estimate_background
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
+
 from darksieve.errors import InputError
 from darksieve.evaluation.quantiles import fit_signal_quantiles
-from scipy.stats import norm
 
 
 def mean_score(mass):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from darksieve.errors import InputError
 from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
 

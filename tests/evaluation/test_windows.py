@@ -1,7 +1,8 @@
 import numpy as np
-from darksieve.evaluation.windows import Windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from darksieve.evaluation.windows import Windows
 
 
 @settings(deadline=None, max_examples=40)
