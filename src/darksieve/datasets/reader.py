@@ -61,12 +61,13 @@ class SampleReader:
     Args:
         sample: The sample.
         recipe: What is read from it.
+        needed_by: Who needs the columns, for messages: ``"bundle continuum-kplus"``.
 
     Raises:
         InputError: If a file is unreadable, or a branch is missing.
     """
 
-    def __init__(self, sample: Sample, recipe: ReadRecipe) -> None:
+    def __init__(self, sample: Sample, recipe: ReadRecipe, needed_by: str = "") -> None:
         self.sample = sample
         self.recipe = recipe
         trees = tuple(describe(path, sample.tree) for path in sample.files)
@@ -101,7 +102,7 @@ class SampleReader:
             )
         self._has_candidate = in_all(_CANDIDATE)
         needed = dict.fromkeys([*self._branches_of(self._out), *self._momentum_branches])
-        files = check_sample(sample, [*needed, *self._key], trees=trees)
+        files = check_sample(sample, [*needed, *self._key], needed_by, trees=trees)
         if self._select is not None:
             self._check_select(trees)
         needed |= dict.fromkeys(self._branches_of(self._select.branches if self._select else ()))
@@ -110,7 +111,7 @@ class SampleReader:
             needed[_CANDIDATE] = None
         if self._has_true_pair and pairings and pairings.true_pair:
             needed[pairings.true_pair] = None
-        self.files: SampleFiles = check_sample(sample, needed, trees=files.trees)
+        self.files: SampleFiles = check_sample(sample, needed, needed_by, trees=files.trees)
         self._counter = self._new_counter()
 
     def _derived(self) -> tuple[str, ...]:
@@ -170,6 +171,27 @@ class SampleReader:
         for _, rows in self._passes():
             if len(rows):
                 yield self._events([rows])
+
+    def candidates_of(
+        self, columns: Mapping[str, NDArray], start: int = 0
+    ) -> tuple[Events, NDArray[np.int64]]:
+        """Candidates of rows that are in memory already, of the first file.
+
+        Args:
+            columns: Branches as the file names them, of shape (n,) each; more than are needed may be there.
+            start: Entry of the file's tree that the rows start at, for messages.
+
+        Returns:
+            Candidates, and the position 0 … n − 1 of the row that each comes from.
+        """
+        info = self.files.trees[0]
+        raw = {
+            wanted: columns[info.names.get(wanted)].astype(kind, copy=False)
+            for wanted, kind in self.files.types.items()
+        }
+        rows = self._rows(info, raw, start)
+        position = rows.entry - start
+        return self._events([rows]), position
 
     def read(self, progress: Callable[[int], None] | None = None) -> Events:
         """The whole sample.

@@ -67,3 +67,16 @@ def beams_of(config: SearchConfig) -> Beams:
     if isinstance(beams, CustomBeams):
         return Beams(beams.electron_gev, beams.positron_gev, beams.crossing_mrad)
     return Beams.named(beams)
+
+
+def reading_document(config: SearchConfig) -> dict[str, Any]:
+    """What a bundle keeps of how candidates are made, for inference on other files."""
+    beams = config.beams if isinstance(config.beams, str) else config.beams.model_dump()
+    pairings = config.candidates.pairings
+    return {
+        "beams": beams,
+        "event_key": list(config.event_key),
+        "observable": config.scan.observable,
+        "select": config.candidates.select,
+        "pairings": None if pairings is None else pairings.model_dump(mode="json"),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,10 +18,10 @@ def limits_of_documents(
     output: Path,
     *,
     confidence_level: float,
-    method: str,
+    method: Literal["auto", "asymptotic", "exact", "toys"],
     n_toys: int,
     cls_at: float | None,
-    test_statistic: str,
+    test_statistic: Literal["qtilde", "q"],
     interpolation: str | None,
     seed: int,
 ) -> None:

@@ -33,6 +33,7 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
         InputError: If the process or a setting is not known.
     """
     from darksieve.datasets.simulation.processes import process_named
+    from darksieve.datasets.simulation.request import SampleRequest
     from darksieve.datasets.simulation.settings import SimulationSettings
 
     assert sample.simulate is not None
@@ -51,9 +52,16 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
     arguments: dict[str, Any] = {key: sample.settings[key] for key in _SIZE_KEYS if key in sample.settings}
     if "masses" in arguments:
         arguments["masses"] = {float(mass): int(n) for mass, n in dict(arguments["masses"]).items()}
+    if "mass_range" in arguments:
+        arguments["mass_range"] = tuple(arguments["mass_range"])
     arguments["settings"] = SimulationSettings.from_mapping(
         {"beams": beams_of(config), **physics}, f"samples.{name}.settings"
     )
+    if process.role is not Role.DATA:  # the luminosity of pseudo-data is the search's
+        try:
+            SampleRequest(sample.simulate, **arguments)
+        except InputError as error:
+            raise InputError(f"samples.{name}.settings: {error}") from None
     return arguments
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
-from darksieve.workflow.context import Context
+from darksieve.workflow.context import Context, reading_document
 from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 
@@ -156,7 +157,7 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
                 n_folds=classifier.folds,
                 options=classifier.options,
                 seed=config.seed,
-                mass_column=config.scan.observable if classifier.model == "photon_network" else None,
+                mass_column=config.scan.observable if config.candidates.pairings is not None else None,
                 observable=config.scan.observable,
                 decorrelate=classifier.decorrelate,
                 max_rows=classifier.max_rows,
@@ -168,7 +169,7 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
                 on_epoch=on_epoch,
                 checkpoint_dir=checkpoints,
             )
-        bundle.save(path)
+        replace(bundle, reading=reading_document(config)).save(path)
         history.save(path / "training.json")
         write_json(context.run / "cut_flow.json", _flows(simulation))
         record.wrote(*sorted(path.glob("fold*")), path / "training.json", context.run / "cut_flow.json")

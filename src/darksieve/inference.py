@@ -1,0 +1,192 @@
+"""Inference: scores, folds and categories added to ROOT files, chunk by chunk, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import atomic_path
+from darksieve.datasets.beams import Beams
+from darksieve.datasets.candidates import PairingRecipe
+from darksieve.datasets.catalogue import Sample
+from darksieve.datasets.events import Events, Role
+from darksieve.datasets.expressions import Expression
+from darksieve.datasets.files import TreeInfo, describe, iterate_branches
+from darksieve.datasets.folds import fold_of, hash_event_key
+from darksieve.datasets.read_recipe import ReadRecipe
+from darksieve.datasets.reader import SampleReader
+from darksieve.errors import InputError
+from darksieve.models.bundle import Bundle
+from darksieve.progress import bar, say
+from darksieve.workflow.optimising import categoriser
+
+CHUNK_ROWS = 100_000
+_PAIR_NAMES = {2: ("12",), 3: ("12", "13", "23")}
+
+
+def apply_bundle(
+    directory: Path | str, files: Sequence[Path | str], output: Path | str, *, tree: str = "ntuple"
+) -> list[Path]:
+    """Copy ROOT files with the bundle's scores added to their tree.
+
+    Every row of every file is kept, in order, with all its branches. Added are ``NAME_score`` (with pairings
+    one for each, ``NAME_score_12`` …; NaN where a candidate cannot be made or a feature is not finite),
+    ``NAME_fold`` and, with working points, ``NAME_category`` (0: rejected, or not selected).
+
+    Args:
+        directory: The bundle.
+        files: ROOT files.
+        output: A ROOT file, or for several files a folder, which keeps their names.
+        tree: The tree to score.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: If the bundle or a file is not usable, or an output would replace an input.
+    """
+    bundle = Bundle.load(directory)
+    if bundle.reading is None:
+        raise InputError(f"{directory}: it does not say how candidates are made; train it with darksieve run")
+    pairs = _targets([Path(file) for file in files], Path(output))
+    scorers = [
+        _FileScorer(bundle, source, tree) for source, _ in pairs
+    ]  # all are checked before any is written
+    for scorer, (source, target) in zip(scorers, pairs, strict=True):
+        with bar(f"score {source.name}") as progress:
+            n_rows = scorer.write(target, progress)
+        say(f"{target}: {n_rows} rows with {', '.join(scorer.added)}")
+    return [target for _, target in pairs]
+
+
+def _targets(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    if not files:
+        raise InputError("no file to score")
+    one = len(files) == 1 and (output.suffix == ".root" and not output.is_dir())
+    if not one and output.suffix == ".root":
+        raise InputError(f"-o {output}: {len(files)} files need a folder, not one ROOT file")
+    targets = [output] if one else [output / file.name for file in files]
+    doubled = sorted({str(t) for t in targets if targets.count(t) > 1})
+    if doubled:
+        raise InputError(f"-o {output}: several input files would be written to {doubled[0]}")
+    for file, target in zip(files, targets, strict=True):
+        if target.exists() and file.exists() and target.samefile(file):
+            raise InputError(f"-o {output}: {target} is an input; give another folder")
+    return list(zip(files, targets, strict=True))
+
+
+class _FileScorer:
+    """Scores one file; the constructor checks all that can be checked without reading events."""
+
+    def __init__(self, bundle: Bundle, path: Path, tree: str) -> None:
+        assert bundle.reading is not None
+        self.bundle = bundle
+        self.path = path
+        self.info: TreeInfo = describe(path, tree)
+        reading = bundle.reading
+        given = reading["pairings"]
+        self.pairings = None
+        if given is not None:
+            self.pairings = PairingRecipe(
+                photons=tuple(given["photons"]),
+                momentum=tuple(given["momentum"]),
+                observable=given["observable"],
+                kinematic_fit=given["kinematic_fit"],
+            )
+        self.boundaries: Mapping[str, Any] = bundle.working_points or {}
+        self.select = None if reading["select"] is None else Expression(reading["select"])
+        expressions = [Expression(b["select"]) for b in self.boundaries.values() if b["select"]]
+        if self.select is not None and self.boundaries:
+            expressions.append(self.select)
+        selected = [branch for expression in expressions for branch in expression.branches]
+        observables = [b["observable"] for b in self.boundaries.values()] or [reading["observable"]]
+        wanted = dict.fromkeys([*bundle.features, *observables, *selected])
+        self.keys = [k for k in reading["event_key"] if k in self.info.names]
+        sample = Sample(name=bundle.name, role=Role.DATA, files=(path,), tree=tree, non_finite="keep")
+        recipe = ReadRecipe(
+            columns=tuple(wanted),
+            luminosity_fb=1.0,
+            pairings=self.pairings,
+            beams=Beams.parse(reading["beams"]),
+            event_key=tuple(reading["event_key"]),
+            chunk_rows=CHUNK_ROWS,
+            may_be_empty=True,
+            duplicates="keep",
+        )
+        self.reader = SampleReader(sample, recipe, needed_by=f"bundle {bundle.name}")
+        clash = [name for name in self.added if name in self.info.names]
+        if clash:
+            raise InputError(f"{self.info.place} has a branch {clash[0]!r} already: it was scored before")
+
+    @property
+    def added(self) -> list[str]:
+        """Names of the branches that are added."""
+        name = self.bundle.name
+        suffixes = (
+            [""] if self.pairings is None else [f"_{s}" for s in _PAIR_NAMES[len(self.pairings.photons)]]
+        )
+        names = [f"{name}_score{s}" for s in suffixes]
+        if self.boundaries:
+            names += [f"{name}_category{s}" for s in suffixes]
+        return [*names, f"{name}_fold"]
+
+    def write(self, target: Path, progress: Any) -> int:
+        """Write the scored copy, atomically; the number of rows."""
+        import uproot
+
+        flat = {name for name, kind in self.info.types.items() if kind is not None}
+        lost = sorted(set(self.info.types) - flat)
+        if lost:
+            say(f"{self.path}: branches that hold lists are not copied: {', '.join(lost)}")
+        n_rows = 0
+        with atomic_path(target) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(1)) as file:
+            written: Any = None
+            for columns, start in iterate_branches(self.path, self.info.tree, flat, CHUNK_ROWS):
+                out = {**columns, **self._scored(columns, start)}
+                if written is None:
+                    types = {name: values.dtype for name, values in out.items()}
+                    written = file.mktree(self.info.tree, types)
+                written.extend(out)
+                n_rows += len(next(iter(out.values())))
+                progress(n_rows, max(self.info.n_entries, 1))
+        return n_rows
+
+    def _scored(self, columns: Mapping[str, NDArray], start: int) -> dict[str, NDArray]:
+        """Scores, categories and folds of one chunk of rows."""
+        n = len(next(iter(columns.values())))
+        events, row = self.reader.candidates_of(columns, start)
+        n_pairs = 1 if self.pairings is None else len(self.pairings.pairs)
+        usable = np.ones(len(events), dtype=bool)
+        for name in self.bundle.features:
+            usable &= np.isfinite(events[name])
+        good = events.select(np.flatnonzero(usable))
+        where = (row * n_pairs + (events.candidate % n_pairs if n_pairs > 1 else 0))[usable]
+        score = np.full(n * n_pairs, np.nan, np.float32)
+        own = self.bundle.score(good)
+        score[where] = own
+        name = self.bundle.name
+        added: dict[str, NDArray] = dict(zip(self.added, score.reshape(n, n_pairs).T, strict=False))
+        if self.boundaries:
+            category = np.zeros(n * n_pairs, np.int8)
+            category[where] = self._categories(good, own)
+            names = [a for a in self.added if a.startswith(f"{name}_category")]
+            added |= dict(zip(names, category.reshape(n, n_pairs).T, strict=True))
+        key = hash_event_key({k: columns[self.info.names.get(k)] for k in self.keys})
+        added[f"{name}_fold"] = fold_of(key, self.bundle.n_folds, self.bundle.fold_salt)
+        return {name: np.ascontiguousarray(values) for name, values in added.items()}
+
+    def _categories(self, events: Events, score: NDArray[np.float32]) -> NDArray[np.int8]:
+        """Category in the channel that selects the candidate; the last one where several do."""
+        out = np.zeros(len(events), np.int8)
+        for boundaries in self.boundaries.values():
+            category = categoriser(boundaries)(np.asarray(events[boundaries["observable"]], float), score)
+            if boundaries["select"]:
+                category = np.where(Expression(boundaries["select"]).select(events.columns), category, 0)
+            out = np.where(category > 0, category, out).astype(np.int8)
+        if self.select is not None:
+            out[~self.select.select(events.columns)] = 0
+        return out
