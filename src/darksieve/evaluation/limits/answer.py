@@ -49,7 +49,8 @@ def answer_documents(
         method: ``auto`` answers with exact or toy CLs where fewer than ``threshold`` background events are
             expected within ±2σ and keeps the asymptotic numbers beside them; or ``asymptotic``, ``exact``,
             ``toys``.
-        n_toys: Toys per hypothesis at each strength, where toys are used.
+        n_toys: Toys per hypothesis of a point, where toys are used, spread over the strengths that are
+            tried; more are thrown near the observed limit until its error is below 2 %.
         cls_at: Strength at which CLs is wanted, too.
         test_statistic: ``qtilde`` or ``q``.
         interpolation: Of workspaces, such as ``normsys=code1,histosys=code0``; pyhf's defaults otherwise.

@@ -28,6 +28,7 @@ from darksieve.evaluation.limits.histfactory_kernel import (
     negative_log_likelihood,
     value_and_gradient,
 )
+from darksieve.evaluation.limits.toy_limits import Toys
 from darksieve.evaluation.limits.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -419,24 +420,36 @@ class WorkspaceToys:
         q[mu > strength] = 0.0
         return q
 
-    def test_statistics(
-        self, strength: float, n_toys: int, chunk: int = 0
-    ) -> tuple[float | None, Floats, Floats]:
-        """q observed, of toys with signal and of toys without; those whose fit fails are left out."""
+    def test_statistics(self, strength: float, n_toys: int, chunk: int = 0) -> Toys:
+        """Toys with and without signal; those whose fit fails are left out."""
         if (n_toys, chunk) not in self._background:
             counts, auxiliary = self.generate(0.0, n_toys, (0, chunk))
             self._background[n_toys, chunk] = (counts, auxiliary, *self._free(counts, auxiliary, 0.0))
         counts, auxiliary, reference, mu = self._background[n_toys, chunk]
         background = self._q(counts, auxiliary, strength, reference, mu)
+        good = np.isfinite(background)
+        weight = np.exp(np.minimum(self._log_weight(counts[good], auxiliary[good], strength), 700.0))
         stream = 1 + int(np.float64(strength).view(np.uint64)) % (2**62)
         counts, auxiliary = self.generate(strength, n_toys, (stream, chunk))
         reference, mu = self._free(counts, auxiliary, strength)
         signal = self._q(counts, auxiliary, strength, reference, mu)
-        return (
-            self.data.q(strength, self.statistic),
-            signal[np.isfinite(signal)],
-            background[np.isfinite(background)],
-        )
+        observed = self.data.q(strength, self.statistic)
+        return Toys(observed, signal[np.isfinite(signal)], background[good], weight)
+
+    def _log_weight(self, counts: Floats, auxiliary: Floats, strength: float) -> Floats:
+        # ln of the toys' probability with signal over that without, as they are thrown
+        total = np.zeros(len(counts))
+        w = self.workspace
+        normal, poisson = w.model.constraint == NORMAL, w.model.constraint == POISSON
+        for sign, mu in ((1, strength), (-1, 0.0)):
+            x = self.data.fit(mu).parameters
+            rates = np.maximum(self.data.rates(x), 1e-300)
+            total += sign * (counts @ np.log(rates) - rates.sum())
+            pull = (auxiliary[:, normal] - x[normal]) / w.model.scale[normal]
+            total -= sign * 0.5 * (pull**2).sum(axis=1)
+            mean = w.model.scale[poisson] * x[poisson]
+            total += sign * (auxiliary[:, poisson] @ np.log(mean) - mean.sum())
+        return total
 
     def discovery_statistics(self, n_toys: int) -> tuple[float, Floats]:
         """Signed √q0 observed and of background-only toys."""

@@ -19,7 +19,7 @@ from darksieve.evaluation.limits.counting import (
     significance_of,
 )
 from darksieve.evaluation.limits.curve import BAND_KEYS, LimitPoint, Numbers
-from darksieve.evaluation.limits.toy_limits import ToySource, toy_cls, toy_limits
+from darksieve.evaluation.limits.toy_limits import N_STRENGTHS, ToySource, toy_cls, toy_limits
 
 MethodChoice = Literal["auto", "asymptotic", "exact", "toys"]
 AUTO_THRESHOLD = 30.0  # background events within ±2σ
@@ -120,7 +120,13 @@ def with_toys(point: LimitPoint, source: ToySource, asked: Asked, *, asymptotic_
             update={"status": "failed", "note": "no start for toys: the asymptotic limits failed"}
         )
     try:
-        found = toy_limits(source, guesses, asked.confidence_level, n_toys=asked.n_toys, levels=asked.levels)
+        found = toy_limits(
+            source,
+            guesses,
+            asked.confidence_level,
+            n_toys=max(asked.n_toys // N_STRENGTHS, 100),
+            levels=asked.levels,
+        )
     except ValueError as error:
         failed = LimitPoint(
             label=point.label, mass=point.mass, method="toys", status="failed", note=str(error)
@@ -137,9 +143,10 @@ def with_toys(point: LimitPoint, source: ToySource, asked: Asked, *, asymptotic_
     if asked.cls_at is not None and asked.cls_at > 0:
         at = toy_cls(source, asked.cls_at, asked.n_toys, asked.levels)
         update |= {"cls_observed": at.observed, "cls_expected": asked.band(at.expected)}
-    missing = point.observed is not None and found.observed is None
-    if missing or any(value is None for value in found.expected):
-        update |= {"status": "failed", "note": "toys do not bracket every limit; ask for more with --toys"}
+    if point.observed is not None and found.observed is None:
+        update |= {"status": "failed", "note": "toys do not bracket the limit; ask for more with --toys"}
+    elif any(value is None for value in found.expected):
+        update["note"] = "toys do not bracket every level of the band; ask for more with --toys"
     return point.model_copy(update=update)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.compile import fitted_points
+from darksieve.evaluation.limits.counting import significance_of
 from darksieve.evaluation.limits.curve import LimitPoint, Numbers, Status
 from darksieve.evaluation.limits.document import (
     BinnedData,
@@ -21,7 +22,8 @@ from darksieve.evaluation.limits.document import (
     kept_bins,
 )
 from darksieve.evaluation.limits.engine import LimitArrays, limits_of_search
-from darksieve.evaluation.limits.point_answers import Asked, exact_point, number
+from darksieve.evaluation.limits.point_answers import Asked, exact_point, number, p0_from_toys, with_toys
+from darksieve.evaluation.limits.search_toys import SearchToys
 
 PORTION = 250  # points solved between two looks at the clock
 
@@ -50,7 +52,7 @@ def answer_search(
                 status: Status = point.status or "no_signal"
                 points.append(LimitPoint(label=labels[i], mass=point.mass, status=status))
                 continue
-            points.append(_answer_point(model, point, labels[i], arrays, row[i], asked))
+            points.append(_answer_point(model, i, labels[i], arrays, row[i], asked, stream))
         yield points
 
 
@@ -66,8 +68,9 @@ def _asymptotic(model: SearchModel, points: list[int], asked: Asked) -> LimitArr
 
 
 def _answer_point(
-    model: SearchModel, point: Point, label: str, arrays: LimitArrays, r: int, asked: Asked
+    model: SearchModel, i: int, label: str, arrays: LimitArrays, r: int, asked: Asked, stream: int
 ) -> LimitPoint:
+    point = model.points[i]
     status = cast(Status, arrays.status[r])
     numbers = Numbers(
         observed=number(arrays.observed[r]),
@@ -94,7 +97,7 @@ def _answer_point(
         return LimitPoint(label=label, mass=point.mass, status=status, note=note)
     low, high = arrays.best_fit_error[r]
     blind = model.blind
-    return LimitPoint(
+    answered = LimitPoint(
         label=label,
         mass=point.mass,
         observed=numbers.observed,
@@ -108,6 +111,17 @@ def _answer_point(
         method="asymptotic",
         status=status,
         note=_note(model, point),
+    )
+    if not better:
+        return answered
+    seed = np.random.SeedSequence(asked.seed, spawn_key=(3, stream, i))
+    source = SearchToys(model, i, seed=seed, test_statistic=asked.test_statistic)
+    by_toys = with_toys(answered, source, asked, asymptotic_beside=True)
+    if blind or by_toys.status == "failed" or not (answered.best_fit or 0.0) > 0:
+        return by_toys
+    p0 = p0_from_toys(*source.discovery_statistics(asked.n_toys))
+    return (
+        by_toys if p0 is None else by_toys.model_copy(update={"p0": p0, "significance": significance_of(p0)})
     )
 
 

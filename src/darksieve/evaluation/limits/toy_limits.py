@@ -18,19 +18,33 @@ from scipy.special import ndtr
 from darksieve.evaluation.limits.asimov import SIGMA_LEVELS
 
 Floats = NDArray[np.float64]
-TIE = 1e-6  # toys whose test statistic differs by less count as equal: discrete counts, numerical noise
+N_STRENGTHS = 10  # tried first
+TIE = 1e-5  # toys whose test statistic differs by less count as equal: discrete counts, numerical noise
+
+
+@dataclass(frozen=True, eq=False)
+class Toys:
+    """Test statistics of toys at one strength.
+
+    Attributes:
+        observed: q of the data, None while blind.
+        with_signal: q of toys thrown with the signal, shape (n_toys,).
+        without_signal: q of toys thrown without, shape (n_toys,).
+        weight: Probability of the toys without signal were they thrown with it, relative to how they were
+            thrown, shape (n_toys,).
+    """
+
+    observed: float | None
+    with_signal: Floats
+    without_signal: Floats
+    weight: Floats
 
 
 class ToySource(Protocol):
     """What can throw toys at a strength and give their test statistic."""
 
-    def test_statistics(
-        self, strength: float, n_toys: int, chunk: int = 0
-    ) -> tuple[float | None, Floats, Floats]:
-        """q observed (None while blind), of signal-plus-background toys, of background-only toys.
-
-        Every chunk is a sample of its own; its background-only toys are the same at every strength.
-        """
+    def test_statistics(self, strength: float, n_toys: int, chunk: int = 0) -> Toys:
+        """Toys of both hypotheses; the toys without signal of a chunk are the same at every strength."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,7 @@ class ToySample:
         self.observed: float | None = None
         self.signal: Floats = np.empty(0)
         self.background: Floats = np.empty(0)
+        self.weight: Floats = np.empty(0)
         self.n_chunks = 0
 
     def throw(self, n_toys: int) -> None:
@@ -87,23 +102,35 @@ class ToySample:
         Raises:
             ValueError: If no toy could be fitted.
         """
-        self.observed, signal, background = self.source.test_statistics(self.strength, n_toys, self.n_chunks)
-        if len(signal) == 0 or len(background) == 0:
+        toys = self.source.test_statistics(self.strength, n_toys, self.n_chunks)
+        if len(toys.with_signal) == 0 or len(toys.without_signal) == 0:
             raise ValueError(f"no toy could be fitted at strength {self.strength}")
+        self.observed = toys.observed
         self.n_chunks += 1
-        self.signal = np.sort(np.concatenate((self.signal, signal)))
-        self.background = np.sort(np.concatenate((self.background, background)))
+        self.signal = np.sort(np.concatenate((self.signal, toys.with_signal)))
+        background = np.concatenate((self.background, toys.without_signal))
+        order = np.argsort(background, kind="stable")
+        self.background = background[order]
+        self.weight = np.concatenate((self.weight, toys.weight))[order]
 
     def cls(self, threshold: float) -> tuple[float, float, float]:
-        """CLs of a test statistic and the relative errors that the two samples of toys give it."""
-        p_signal, p_background = (_tail(sample, threshold) for sample in (self.signal, self.background))
-        value = p_signal / p_background if p_background > 0 else 0.0
-        n_signal, n_background = len(self.signal), len(self.background)
-        errors = [
-            math.sqrt(max(p * (1 - p), 1 / n) / n) / max(p, 1 / n)
-            for p, n in ((p_signal, n_signal), (p_background, n_background))
-        ]
-        return value, errors[0], errors[1]
+        """CLs of a test statistic and the relative errors that the two samples of toys give it.
+
+        Far below the mean, where few toys with signal come, CLs is the mean weight of the toys without signal
+        beyond the threshold: the same expectation with a much smaller error. It is taken where no single toy
+        carries more than a fifth of it.
+        """
+        p_signal, error_signal = _tail(self.signal, threshold)
+        p_background, error_background = _tail(self.background, threshold)
+        if p_background == 0:
+            return 0.0, error_signal, error_background
+        beyond = self.weight[_first_beyond(self.background, threshold) :]
+        mean = float(beyond.mean())
+        if len(beyond) > 10 and 0 < beyond.max() < 0.2 * beyond.sum():
+            error = float(beyond.std()) / (mean * math.sqrt(len(beyond))) + 1e-3
+            if error < math.hypot(error_signal, error_background):
+                return mean, 0.0, error
+        return p_signal / p_background, error_signal, error_background
 
     def threshold(self, level: float) -> float:
         """q of the background-only toys at a level of the band: a low limit comes from a large q."""
@@ -111,9 +138,16 @@ class ToySample:
         return float(self.background[min(rank, len(self.background) - 1)])
 
 
-def _tail(sorted_values: Floats, threshold: float) -> float:
-    n_below = int(np.searchsorted(sorted_values, threshold - TIE * (1 + threshold), side="left"))
-    return (len(sorted_values) - n_below) / len(sorted_values)
+def _first_beyond(sorted_q: Floats, threshold: float) -> int:
+    return int(np.searchsorted(sorted_q, threshold - TIE * (1 + threshold), side="left"))
+
+
+def _tail(sorted_q: Floats, threshold: float) -> tuple[float, float]:
+    # P(q ≥ threshold) and its relative error
+    n = len(sorted_q)
+    n_above = n - _first_beyond(sorted_q, threshold)
+    p = max(n_above, 1) / n
+    return n_above / n, math.sqrt(p * (1 - p) / n + 1 / n**2) / p
 
 
 def toy_cls(
@@ -186,10 +220,10 @@ def toy_limits(
     guesses: Sequence[float],
     confidence_level: float = 0.95,
     *,
-    n_toys: int = 10_000,
+    n_toys: int = 1_000,
     levels: Sequence[float] = SIGMA_LEVELS,
-    precision: float = 0.01,
-    n_strengths: int = 12,
+    precision: float = 0.02,
+    n_strengths: int = N_STRENGTHS,
     max_rounds: int = 6,
 ) -> ToyLimits:
     """Observed and expected CLs limits by toys.
@@ -198,7 +232,7 @@ def toy_limits(
         source: Throws the toys.
         guesses: Limits to start from, such as the asymptotic ones, > 0; they set the range of strengths.
         confidence_level: Of the limits.
-        n_toys: Toys per hypothesis at each strength tried.
+        n_toys: Toys per hypothesis at each strength tried, and in each further round near the limit.
         levels: Of the band.
         precision: Toys are added near the observed (blind: the median) limit until its relative error is
             below this, at most ``max_rounds`` times.
@@ -221,8 +255,10 @@ def toy_limits(
     def curve(column: int) -> Floats:
         samples = [tried[x] for x in sorted(tried)]
         if column < 0:
-            return np.array([sample.cls(sample.observed or 0.0) for sample in samples])
-        return np.array([sample.cls(sample.threshold(levels[column])) for sample in samples])
+            found = np.array([sample.cls(sample.observed or 0.0) for sample in samples])
+        else:
+            found = np.array([sample.cls(sample.threshold(levels[column])) for sample in samples])
+        return found
 
     for strength in np.geomspace(low, high, n_strengths):
         add(float(strength))
