@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darksieve.evaluation.limits.compilation import run_in_threads
 from darksieve.evaluation.limits.components import (
     CountingSignal,
     CrystalBallSignal,
@@ -234,9 +235,10 @@ def make_rows(
     entries: Sequence[Sequence[Entry | None]],
     morphs: Morphs,
     curved: bool,
+    threads: int | None,
 ) -> Rows:
     """Templates on the given rows."""
-    n_channels = layout.family.shape[1]
+    n_problems, n_channels = layout.family.shape
     n_morphs = morphs.nuisances.size
     sizes = np.diff(spans.start, axis=1)
     n_signal = 1 + n_morphs + (n_morphs * (n_morphs + 1) // 2 if curved else 0)
@@ -279,11 +281,15 @@ def make_rows(
                 columns[place + 1] = (background.yield_ / background.uncertainty) ** 2
     shapes = table.shapes()
     share = layout.share / layout.share.sum(axis=1, keepdims=True)
-    build_columns(
-        spans.start, column_start, spans.low, spans.high, spans.exposure, event_scale, shapes, share,
-        morphs.shifts, morphs.wider, morphs.narrower, curved, layout.n_components, layout.family,
-        layout.order, layout.window, columns,
-    )  # fmt: skip
+
+    def build(first: int, last: int) -> None:
+        build_columns(
+            spans.start, column_start, spans.low, spans.high, spans.exposure, event_scale, shapes, share,
+            morphs.shifts, morphs.wider, morphs.narrower, curved, layout.n_components, layout.family,
+            layout.order, layout.window, columns, first, last,
+        )  # fmt: skip
+
+    run_in_threads(build, n_problems, threads)
     if fills:
         items, begins, ends_of, places, scale = (np.array(x) for x in zip(*fills, strict=True))
         fill_peaks(shapes, items, begins, ends_of, places, scale, spans.low, spans.high, columns)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from darksieve.evaluation.limits.compilation import compiled
@@ -31,7 +30,7 @@ FIT_FAILED, ERROR_FAILED, EXPECTED_FAILED, OBSERVED_FAILED = 1, 2, 4, 8
 WANT_FIT, WANT_ERRORS, WANT_EXPECTED, WANT_OBSERVED = 1, 2, 4, 8
 
 
-@compiled()
+@compiled(inner=True, inline="always")
 def solve_one(
     data,
     bins,
@@ -85,11 +84,11 @@ def solve_one(
         for i in range(n):
             x_best[i] += first * moved[i]
         x_best[strength] = first
-        status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, -1, tolerance)
+        status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, np.int64(-1), tolerance)
         if status != CONVERGED or nll_best > nll_zero + 1e-6:
             # a step into the wrong valley: start at zero signal
             x_best[:] = x
-            status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, -1, tolerance)
+            status, nll_best, edm, _ = minimise(data, structure, p, x_best, on_data, np.int64(-1), tolerance)
         if status != CONVERGED:
             return FIT_FAILED
         for i in range(n):
@@ -234,7 +233,7 @@ def solve_one(
     return failed
 
 
-@compiled()
+@compiled(inner=True)
 def _wald_limit(best, sigma, alpha):
     # the observed limit if q were (μ − μ̂)²/σ², by bisection: a start value
     shift = best / sigma
@@ -256,7 +255,7 @@ def _wald_limit(best, sigma, alpha):
     return 0.5 * (low + high) * sigma
 
 
-@compiled()
+@compiled(inner=True, inline="always")
 def _cls_at(
     data,
     bins,
@@ -296,84 +295,19 @@ def _cls_at(
 
 
 @compiled()
-def solve_serial(
-    data,
-    bins,
-    structure,
-    blind,
-    want,
-    levels,
-    targets,
-    alpha,
-    tilde,
-    at,
-    precision,
-    tolerance,
-    numbers,
-    parameters,
-    failed,
-):
-    """``solve_one`` for every problem, in the calling thread only."""
-    for p in range(failed.size):
+def solve(
+    data, bins, structure, blind, want, levels, targets, alpha, tilde, at, precision, tolerance,
+    numbers, parameters, failed, begin, end,
+):  # fmt: skip
+    """``solve_one`` for the problems from begin to end."""
+    for p in range(begin, end):
         failed[p] = solve_one(
-            data,
-            bins,
-            structure,
-            p,
-            blind,
-            want,
-            levels,
-            targets,
-            alpha,
-            tilde,
-            at[p],
-            precision,
-            tolerance,
-            numbers[p],
-            parameters[p],
-        )
+            data, bins, structure, p, blind, want, levels, targets, alpha, tilde, at[p], precision, tolerance,
+            numbers[p], parameters[p],
+        )  # fmt: skip
 
 
-@compiled(parallel=True)
-def solve_parallel(
-    data,
-    bins,
-    structure,
-    blind,
-    want,
-    levels,
-    targets,
-    alpha,
-    tilde,
-    at,
-    precision,
-    tolerance,
-    numbers,
-    parameters,
-    failed,
-):
-    """``solve_one`` for every problem, on numba's threads: the same numbers."""
-    for p in numba.prange(failed.size):
-        failed[p] = solve_one(
-            data,
-            bins,
-            structure,
-            p,
-            blind,
-            want,
-            levels,
-            targets,
-            alpha,
-            tilde,
-            at[p],
-            precision,
-            tolerance,
-            numbers[p],
-            parameters[p],
-        )
-
-
-@compiled()
+@compiled(inner=True, inline="always")
 def fit_one(data, structure, p, mu, tolerance, values, parameters):
     """Fit problem p to its data, at fixed μ unless it is NaN; fills NLL and EDM, and the parameters."""
     n = structure.n_parameters[p]
@@ -396,14 +330,7 @@ def fit_one(data, structure, p, mu, tolerance, values, parameters):
 
 
 @compiled()
-def fit_serial(data, structure, mu, tolerance, values, parameters, failed):
-    """``fit_one`` for every problem, in the calling thread only."""
-    for p in range(failed.size):
-        failed[p] = fit_one(data, structure, p, mu[p], tolerance, values[p], parameters[p])
-
-
-@compiled(parallel=True)
-def fit_parallel(data, structure, mu, tolerance, values, parameters, failed):
-    """``fit_one`` for every problem, on numba's threads: the same numbers."""
-    for p in numba.prange(failed.size):
+def fit_all(data, structure, mu, tolerance, values, parameters, failed, begin, end):
+    """``fit_one`` for the problems from begin to end."""
+    for p in range(begin, end):
         failed[p] = fit_one(data, structure, p, mu[p], tolerance, values[p], parameters[p])

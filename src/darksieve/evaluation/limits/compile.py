@@ -39,6 +39,7 @@ def compile_search(
     unbinned: bool = True,
     morphing: Literal["quadratic", "linear"] = "quadratic",
     bins_per_sigma: float = BINS_PER_SIGMA,
+    threads: int | None = None,
 ) -> ProblemBatch:
     """The fit problems of a search document's points, templates and all.
 
@@ -49,6 +50,7 @@ def compile_search(
             are on fine bins either way.
         morphing: How templates follow nuisances on mean and width: to second order, or linear.
         bins_per_sigma: Bins for data given as values.
+        threads: At most so many.
 
     Raises:
         InputError: If a point cannot be fitted; names the point, the channel and what would work.
@@ -84,6 +86,7 @@ def compile_search(
             entries,
             morphs,
             curved,
+            threads,
         )
         if kind <= exact
         else None

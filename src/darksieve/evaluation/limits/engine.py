@@ -6,18 +6,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from darksieve.evaluation.limits import asymptotics
 from darksieve.evaluation.limits.asimov import band_levels, limit_significance
+from darksieve.evaluation.limits.compilation import run_in_threads
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.minuit import FitError, solve_by_minuit
 from darksieve.evaluation.limits.problem import Floats, ProblemBatch
@@ -87,8 +85,8 @@ class FitArrays:
     Attributes:
         strength: Fitted or fixed parameter of interest, in its units, shape (n_problems,).
         nll: Negative log-likelihood in saturated form, shape (n_problems,).
-        parameters: All parameters as the kernels order them (backgrounds, signal events, nuisances), NaN beyond
-            a problem's own, shape (n_problems, n_parameters).
+        parameters: All parameters as the kernels order them (backgrounds, signal events, nuisances), NaN
+            beyond a problem's own, shape (n_problems, n_parameters).
         status: ``converged`` or ``failed`` for each problem.
         edm: Estimated distance to the minimum, shape (n_problems,).
     """
@@ -98,18 +96,6 @@ class FitArrays:
     parameters: Floats
     status: tuple[str, ...]
     edm: Floats
-
-
-@contextmanager
-def thread_count(threads: int | None) -> Iterator[int]:
-    """Set numba's threads for a block; None for its default, NUMBA_NUM_THREADS or all cores."""
-    before = numba.get_num_threads()
-    wanted = before if threads is None else max(1, min(int(threads), numba.config.NUMBA_NUM_THREADS))
-    numba.set_num_threads(wanted)
-    try:
-        yield wanted
-    finally:
-        numba.set_num_threads(before)
 
 
 def upper_limits(
@@ -188,9 +174,13 @@ def fit(
     parameters = np.full(batch.structure.start.shape, np.nan)
     values = np.full((n, 2), np.nan)
     failed = np.zeros(n, np.int64)
-    with thread_count(threads) as n_threads:
-        run = asymptotics.fit_serial if n_threads == 1 else asymptotics.fit_parallel
-        run(batch.observed, batch.structure, fixed, tolerance, values, parameters, failed)
+
+    def run(begin: int, end: int) -> None:
+        asymptotics.fit_all(
+            batch.observed, batch.structure, fixed, tolerance, values, parameters, failed, begin, end
+        )
+
+    run_in_threads(run, n, threads)
     strength = np.array([parameters[p, batch.strength_index(p)] for p in range(n)]) / batch.events_per_unit
     status = tuple(FAILED if bad else CONVERGED for bad in failed)
     return FitArrays(strength, values[:, 0], parameters, status, values[:, 1])
@@ -229,7 +219,12 @@ def limits_of_search(
         done = sizes[begin - 1] if begin else 0
         end = max(int(np.searchsorted(sizes, done + MAX_ROWS, "right")), begin + 1)
         batch = compile_search(
-            model, points=chosen[begin:end], choice=choice, unbinned=unbinned, morphing=morphing
+            model,
+            points=chosen[begin:end],
+            choice=choice,
+            unbinned=unbinned,
+            morphing=morphing,
+            threads=threads,
         )
         parts.append(
             upper_limits(
@@ -262,12 +257,14 @@ def _solve(
     numbers = np.empty((n, asymptotics.FIRST_LEVEL + 2 * levels.size))
     parameters = np.empty((n, 2, batch.structure.start.shape[1]))
     failed = np.zeros(n, np.int64)
-    with thread_count(threads) as n_threads:
-        run = asymptotics.solve_serial if n_threads == 1 else asymptotics.solve_parallel
-        run(
+
+    def run(begin: int, end: int) -> None:
+        asymptotics.solve(
             batch.observed, batch.rows, batch.structure, batch.blind, want, levels, targets, alpha, tilde, at,
-            precision, tolerance, numbers, parameters, failed,
+            precision, tolerance, numbers, parameters, failed, begin, end,
         )  # fmt: skip
+
+    run_in_threads(run, n, threads)
     return numbers, parameters, failed
 
 

@@ -17,7 +17,7 @@ from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@compiled()
+@compiled(inner=True)
 def _set_factor(scratch, kinds, sizes, m, x, shared):
     # value of Π y_t(θ_t) and its first and second derivatives by the logarithmic derivatives
     n_nuisances = kinds.size
@@ -58,7 +58,7 @@ def _set_factor(scratch, kinds, sizes, m, x, shared):
     scratch.factor_value[m] = value
 
 
-@compiled()
+@compiled(inner=True)
 def _set_factors(structure, p, c, x, shared, scratch):
     _set_factor(scratch, structure.yield_kind[p, c], structure.yield_size[p, c], 0, x, shared)
     for m in range(structure.n_components[p, c]):
@@ -67,13 +67,13 @@ def _set_factors(structure, p, c, x, shared, scratch):
         )
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _add(target, factor, values):
     for r in range(target.size):
         target[r] += factor * values[r]
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _dot(a, b):
     total = 0.0
     for r in range(a.size):
@@ -81,7 +81,7 @@ def _dot(a, b):
     return total
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):
     # f(λ) = scale e^{λt} sinh(z)/z, z = λw/2, and its derivatives by λ
     for r in range(size):
@@ -166,7 +166,7 @@ def set_expectation(rows, structure, p, x, scratch):
             _add(nu, beta, f)
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _sum_rows(nu, positive, threshold, counts, observed, exposure):
     for r in range(nu.size):
         positive[r] = max(nu[r], threshold[r])
@@ -203,7 +203,7 @@ def evaluate(rows, structure, p, x, scratch):
     return value
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _set_weights(nu, positive, counts, exposure, residual, weight):
     for r in range(nu.size):
         s = positive[r]
@@ -212,7 +212,7 @@ def _set_weights(nu, positive, counts, exposure, residual, weight):
         weight[r] = ratio / s
 
 
-@compiled(fastmath=FAST)
+@compiled(inner=True, fastmath=FAST)
 def _multiply(a, b, product):
     for r in range(product.size):
         product[r] = a[r] * b[r]
@@ -295,7 +295,7 @@ def differentiate(rows, structure, p, x, scratch, exact):
             _add_second(rows, structure, p, c, x, scratch, residual, size, n_components)
 
 
-@compiled()
+@compiled(inner=True)
 def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisances):
     gamma = scratch.raw_gradient
     gram = scratch.raw_gram
@@ -320,7 +320,7 @@ def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisanc
             scratch.hessian[strength + s, strength + i] += total
 
 
-@compiled()
+@compiled(inner=True)
 def _add_second(rows, structure, p, c, x, scratch, residual, size, n_components):
     # Σ ∂NLL/∂ν ∂²ν for μ and θ
     n_morphs = structure.morph_nuisance.size

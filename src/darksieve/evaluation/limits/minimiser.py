@@ -13,7 +13,7 @@ MAX_ITERATIONS = 200
 MAX_DAMPING = 1e9
 
 
-@compiled()
+@compiled(inner=True)
 def _factorise(scratch, damping):
     # Cholesky of the free parameters; each row starts at its first column that is not zero (block arrow)
     n = scratch.gradient.size
@@ -41,7 +41,7 @@ def _factorise(scratch, damping):
     return True
 
 
-@compiled()
+@compiled(inner=True)
 def _substitute(scratch, vector):
     # solves L Lᵀ v = v in place for the free parameters
     n = scratch.gradient.size
@@ -64,7 +64,7 @@ def _substitute(scratch, vector):
                 vector[k] -= matrix[i, k] * value
 
 
-@compiled()
+@compiled(inner=True)
 def _step(structure, p, x, scratch, fixed, damping):
     # the Newton step inside the bounds; returns the predicted reduction of the NLL, negative where it fails
     n = scratch.gradient.size
@@ -120,7 +120,7 @@ def _step(structure, p, x, scratch, fixed, damping):
     return -(linear + quadratic)
 
 
-@compiled()
+@compiled(inner=True)
 def _feasible_fraction(scratch):
     # the part of the step that stays 1 % short of the first expectation to reach zero
     fraction = 1.0
@@ -130,7 +130,7 @@ def _feasible_fraction(scratch):
     return fraction
 
 
-@compiled()
+@compiled(inner=True)
 def minimise(rows, structure, p, x, scratch, fixed, tolerance):
     """Minimise the NLL from x, in place; parameter ``fixed`` (−1: none) stays where it is.
 
@@ -203,7 +203,7 @@ def minimise(rows, structure, p, x, scratch, fixed, tolerance):
     return NOT_CONVERGED, value, edm, MAX_ITERATIONS
 
 
-@compiled()
+@compiled(inner=True)
 def strength_derivative(scratch, strength):
     """∂NLL/∂μ of the profiled NLL after a fit at fixed μ: envelope theorem, corrected by the last step."""
     total = scratch.gradient[strength]
@@ -214,7 +214,7 @@ def strength_derivative(scratch, strength):
     return total
 
 
-@compiled()
+@compiled(inner=True)
 def profile_curvature(scratch, strength):
     """∂²NLL/∂μ² of the profiled NLL after a fit at fixed μ; sets ``right`` to −dx/dμ of the others."""
     n = scratch.gradient.size

@@ -90,6 +90,11 @@ class Structure(NamedTuple):
     auxiliary: Floats
 
 
+def _standard(array: NDArray) -> NDArray:
+    dtype = np.float64 if np.issubdtype(array.dtype, np.floating) else np.int64
+    return np.require(array, dtype, ["C", "A", "W"])
+
+
 @dataclass(frozen=True)
 class ProblemBatch:
     """P fit problems (masses) with their data.
@@ -114,6 +119,11 @@ class ProblemBatch:
     masses: Floats
 
     def __post_init__(self) -> None:
+        # one memory layout: every other one would be compiled anew
+        for name in ("structure", "rows", "events"):
+            arrays = getattr(self, name)
+            if arrays is not None:
+                object.__setattr__(self, name, type(arrays)(*(_standard(array) for array in arrays)))
         n_problems, n_channels = self.structure.n_linear.shape
         for rows in (self.rows, self.events):
             if rows is None:

@@ -14,13 +14,13 @@ ROOT_TWO = math.sqrt(2.0)
 LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
-@compiled()
+@compiled(inner=True)
 def normal_cdf(z):
     """Φ(z)."""
     return 0.5 * math.erfc(-z / ROOT_TWO)
 
 
-@compiled()
+@compiled(inner=True)
 def log_normal_cdf(z):
     """ln Φ(z), also far in the lower tail."""
     if z > -20.0:
@@ -30,13 +30,13 @@ def log_normal_cdf(z):
     return -0.5 * z * z - math.log(-z) - 0.5 * LOG_TWO_PI + math.log(series)
 
 
-@compiled()
+@compiled(inner=True)
 def hazard(z):
     """d ln Φ(z)/dz = φ(z)/Φ(z)."""
     return math.exp(-0.5 * (z * z + LOG_TWO_PI) - log_normal_cdf(z))
 
 
-@compiled()
+@compiled(inner=True)
 def log_cls(q, q_slope, q_asimov, q_asimov_slope, tilde):
     """ln CLs and its derivative by μ, from q and q_A and their derivatives.
 
@@ -61,7 +61,7 @@ def log_cls(q, q_slope, q_asimov, q_asimov_slope, tilde):
     return value, -hazard(-z_sb) * slope_sb + hazard(-z_b) * slope_b
 
 
-@compiled()
+@compiled(inner=True)
 def fit_at(rows, structure, p, scratch, x, mu, moved, tolerance):
     """Fit at fixed μ, starting along the tangent ``moved`` = dx/dμ from x, both updated in place.
 
@@ -88,7 +88,7 @@ def fit_at(rows, structure, p, scratch, x, mu, moved, tolerance):
     return status, value, derivative, edm
 
 
-@compiled()
+@compiled(inner=True, inline="always")
 def find_root(
     rows, structure, p, scratch, x, moved, reference, sign, target, mu, minimum, precision, tolerance
 ):
@@ -133,7 +133,7 @@ def find_root(
     return 1, math.nan, math.nan
 
 
-@compiled()
+@compiled(inner=True, inline="always")
 def observed_limit(
     data,
     bins,
@@ -194,14 +194,14 @@ def observed_limit(
     return 1, math.nan
 
 
-@compiled()
+@compiled(inner=True)
 def copy_expectation(scratch, target):
     """ν of the last evaluation as counts, not negative."""
     for r in range(scratch.nu.size):
         target[r] = max(scratch.nu[r], 0.0)
 
 
-@compiled()
+@compiled(inner=True)
 def empty_like(x):
     """Zeros of the shape of a parameter vector."""
     return np.zeros(x.size)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from darksieve.evaluation.limits.compilation import compiled
@@ -35,7 +34,7 @@ class Shapes(NamedTuple):
     cumulative: Floats  # content below each edge
 
 
-@compiled()
+@compiled(inner=True)
 def _tail_integral(distance, alpha, power):
     # ∫ of the power-law tail from its start over the given distance, in units of sigma
     y = math.log1p(distance * alpha / power)
@@ -45,7 +44,7 @@ def _tail_integral(distance, alpha, power):
     return -height * math.expm1((1.0 - power) * y) / (power - 1.0)
 
 
-@compiled()
+@compiled(inner=True)
 def _integral_from_mean(shapes, i, t):
     # signed ∫ of the peak (height one) from its mean to t, in units of sigma
     if shapes.kind[i] == CRYSTAL_BALL:
@@ -59,7 +58,7 @@ def _integral_from_mean(shapes, i, t):
     return ROOT_HALF_PI * math.erf(t / ROOT_TWO)
 
 
-@compiled()
+@compiled(inner=True)
 def _height(shapes, i, t):
     if shapes.kind[i] == CRYSTAL_BALL:
         left, right = shapes.tails[i, 0], shapes.tails[i, 2]
@@ -72,7 +71,7 @@ def _height(shapes, i, t):
     return math.exp(-0.5 * t * t)
 
 
-@compiled()
+@compiled(inner=True)
 def _find_bin(edges, begin, size, x):
     low, high = 0, size - 1
     while high - low > 1:
@@ -84,7 +83,7 @@ def _find_bin(edges, begin, size, x):
     return begin + low
 
 
-@compiled()
+@compiled(inner=True)
 def _histogram_below(shapes, i, x):
     begin, size = shapes.histogram_start[i], shapes.histogram_size[i]
     if x <= shapes.edges[begin]:
@@ -96,7 +95,7 @@ def _histogram_below(shapes, i, x):
     return shapes.cumulative[b] + part * (shapes.cumulative[b + 1] - shapes.cumulative[b])
 
 
-@compiled()
+@compiled(inner=True)
 def _histogram_height(shapes, i, x):
     begin, size = shapes.histogram_start[i], shapes.histogram_size[i]
     if x < shapes.edges[begin] or x > shapes.edges[begin + size - 1]:
@@ -105,7 +104,7 @@ def _histogram_height(shapes, i, x):
     return (shapes.cumulative[b + 1] - shapes.cumulative[b]) / (shapes.edges[b + 1] - shapes.edges[b])
 
 
-@compiled()
+@compiled(inner=True)
 def _fill_peak(shapes, i, shift, stretch, low, high, values):
     """A peak whose mean is moved by ``shift`` and whose width is times ``stretch``, not normalised."""
     mean, sigma = shapes.mean[i], shapes.sigma[i]
@@ -135,7 +134,7 @@ def _fill_peak(shapes, i, shift, stretch, low, high, values):
                 values[r] = _height(shapes, i, t0)
 
 
-@compiled()
+@compiled(inner=True)
 def _fill_normalised(shapes, i, shift, stretch, window, low, high, values):
     """The same, normalised to one inside the window: excluded intervals lose their part of the signal."""
     if shapes.kind[i] == COUNT:  # further rows measure the background
@@ -150,7 +149,7 @@ def _fill_normalised(shapes, i, shift, stretch, window, low, high, values):
         values[r] *= scale
 
 
-@compiled()
+@compiled(inner=True)
 def _fill_signal(shapes, i, shifts, wider, narrower, curved, window, low, high, out):
     """S, D_j and E_ij of one channel, from the templates at θ = 0 and ±1; out is (n_templates, n_rows)."""
     n_morphs = shifts.size
@@ -198,7 +197,7 @@ def _fill_signal(shapes, i, shifts, wider, narrower, curved, window, low, high, 
             pair += 1
 
 
-@compiled()
+@compiled(inner=True)
 def _bernstein(order, x, values):
     # all Bernstein polynomials of an order at x, by de Casteljau's recurrence
     values[0] = 1.0
@@ -209,7 +208,7 @@ def _bernstein(order, x, values):
         values[0] *= 1.0 - x
 
 
-@compiled()
+@compiled(inner=True)
 def _bernstein_below(order, x, scratch, values):
     # (order + 1) ∫_0^x B_k, which reaches one at x = 1
     _bernstein(order + 1, x, scratch)
@@ -219,7 +218,7 @@ def _bernstein_below(order, x, scratch, values):
         values[k] = total
 
 
-@compiled()
+@compiled(inner=True)
 def _chebyshev(order, u, values):
     values[0] = 1.0
     if order > 0:
@@ -228,7 +227,7 @@ def _chebyshev(order, u, values):
         values[k] = 2.0 * u * values[k - 1] - values[k - 2]
 
 
-@compiled()
+@compiled(inner=True)
 def _chebyshev_below(order, u, scratch, values):
     # ½ ∫ T_k du
     _chebyshev(order + 1, u, scratch)
@@ -239,7 +238,7 @@ def _chebyshev_below(order, u, scratch, values):
         values[k] = 0.25 * (scratch[k + 1] / (k + 1) - scratch[k - 1] / (k - 1))
 
 
-@compiled()
+@compiled(inner=True)
 def _fill_polynomials(family, order, window_low, window_high, low, high, out):
     """P_0 … P_order of one channel; over a whole window, T_0 and every Bernstein polynomial sum to one."""
     scratch = np.zeros(order + 3)
@@ -274,7 +273,7 @@ def _fill_polynomials(family, order, window_low, window_high, low, high, out):
                 out[k, r] = after[k] * scale
 
 
-@compiled()
+@compiled(inner=True)
 def _build_one(
     p,
     c,
@@ -323,7 +322,7 @@ def _build_one(
                     basis[i, r] *= event_scale[p, c]
 
 
-@compiled(parallel=True)
+@compiled()
 def build_columns(
     start,
     column_start,
@@ -342,8 +341,10 @@ def build_columns(
     order,
     window,
     columns,
+    first,
+    last,
 ):
-    """Signal and polynomial templates of every problem and channel, into ``columns`` (see ``Rows``).
+    """Signal and polynomial templates of problems first to last, into ``columns`` (see ``Rows``).
 
     Args:
         low: Lower edges of the rows, flat; equal to ``high`` for events.
@@ -355,7 +356,7 @@ def build_columns(
         narrower: Factor on the width at θ = −1, same shape.
         window: Its low and high edge, shape (n_problems, n_channels, 2).
     """
-    for p in numba.prange(start.shape[0]):
+    for p in range(first, last):
         for c in range(start.shape[1] - 1):
             _build_one(
                 p,

@@ -16,7 +16,7 @@ _ROTATE = (np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11))
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2^-53
 
 
-@compiled()
+@compiled(inner=True)
 def _mix(z):
     # the finaliser of SplitMix64: G. Steele, D. Lea, C. Flood, OOPSLA 2014
     z = (z ^ (z >> _ROTATE[0])) * _MIX_1
@@ -24,7 +24,7 @@ def _mix(z):
     return z ^ (z >> _ROTATE[2])
 
 
-@compiled()
+@compiled(inner=True)
 def start_stream(state, seed, problem, hypothesis, toy):
     """Set ``state`` (uint64, shape (1,)) to the stream of a toy."""
     key = _mix(np.uint64(seed) + _GOLDEN)
@@ -32,23 +32,23 @@ def start_stream(state, seed, problem, hypothesis, toy):
     state[0] = _mix(key ^ (np.uint64(toy) * _MIX_1 + _GOLDEN))
 
 
-@compiled()
+@compiled(inner=True)
 def uniform(state):
     """Uniform in (0, 1]."""
     state[0] += _GOLDEN
     return (np.float64(_mix(state[0]) >> _ROTATE[3]) + 1.0) * _TO_UNIT
 
 
-@compiled()
+@compiled(inner=True)
 def normal(state):
     """Standard normal."""
     radius = math.sqrt(-2.0 * math.log(uniform(state)))
     return radius * math.cos(2.0 * math.pi * uniform(state))
 
 
-@compiled()
+@compiled(inner=True)
 def poisson(state, mean):
-    """Poisson: a product of uniforms below a mean of 10, else W. Hörmann's transformed rejection (PTRS, 1993)."""
+    """Poisson: a product of uniforms below a mean of 10, else W. Hörmann's PTRS (transformed rejection, 1993)."""
     if mean <= 0.0:
         return 0.0
     if mean < 10.0:

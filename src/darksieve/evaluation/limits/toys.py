@@ -7,22 +7,17 @@ CLs+b) and to zero (for CLb); a blind batch takes its nominal parameters.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from darksieve.evaluation.limits.asimov import band_levels
-from darksieve.evaluation.limits.engine import thread_count
+from darksieve.evaluation.limits.compilation import run_in_threads
+from darksieve.evaluation.limits.engine import fit
 from darksieve.evaluation.limits.problem import Floats, ProblemBatch
-from darksieve.evaluation.limits.toy_kernel import (
-    WITH_SIGNAL,
-    WITHOUT_SIGNAL,
-    prepare,
-    run_parallel,
-    run_serial,
-)
+from darksieve.evaluation.limits.toy_kernel import WITH_SIGNAL, WITHOUT_SIGNAL, run_toys
 
 TOY_TOLERANCE = 1e-5  # of the NLL; the last step's gain is included, so q is good to much better
 TIE = 1e-5  # toys this close to the observed q count as equal: discrete counts, fits to finite precision
@@ -132,8 +127,8 @@ def toy_cls(
 ) -> list[ToyCls]:
     """CLs of each problem at a strength, from n_toys toys with and n_toys without signal.
 
-    The counts of a toy depend on (seed, problem, hypothesis, toy) only, and its fits on nothing else: the same
-    numbers for any number of threads or portions. Data given as values are tested on their fine bins.
+    The counts of a toy depend on (seed, problem, hypothesis, toy) only, and its fits on nothing else: the
+    same numbers for any number of threads or portions. Data given as values are tested on their fine bins.
 
     Args:
         mu: Tested strength in units of the parameter, > 0: a number or one per problem.
@@ -145,38 +140,63 @@ def toy_cls(
     """
     chosen = range(batch.n_problems) if problems is None else problems
     strengths = np.broadcast_to(np.asarray(mu, np.float64), (batch.n_problems,))
+    lower = batch.structure.lower.copy()
+    for p in range(batch.n_problems):
+        lower[p, batch.strength_index(p)] = 0.0  # q̃
+    bounded = replace(batch, structure=batch.structure._replace(lower=lower), events=None)
     results = []
-    no_bound = batch.structure.lower
-    with thread_count(threads) as n_threads:
-        run = run_serial if n_threads == 1 else run_parallel
-        for p in chosen:
-            strength = float(strengths[p])
-            if not (math.isfinite(strength) and strength > 0):
-                raise ValueError(f"strength {strength} of {batch.labels[p]}: toys test a positive one")
-            lower = no_bound[p : p + 1].copy()
-            lower[0, batch.strength_index(p)] = 0.0  # q̃
-            one = batch.subset(np.array([p]))
-            structure = one.structure._replace(lower=lower)
-            events = strength * float(batch.events_per_unit[p])
-            generated = np.zeros((2, int(structure.n_parameters[0])))
-            q_observed = prepare(one.rows, structure, events, batch.blind, generated)
-            if not np.all(np.isfinite(generated)):
-                results.append(
-                    ToyCls(strength, math.nan, np.zeros(0), np.zeros(0), 2 * n_toys, first_toy, n_toys)
-                )
-                continue
-            q = np.empty((2, n_toys))
-            run(one.rows, structure, events, generated, seed, p, first_toy, TOY_TOLERANCE, q)
-            good = [x[np.isfinite(x)] for x in q]
-            results.append(
-                ToyCls(
-                    strength,
-                    q_observed,
-                    good[WITH_SIGNAL],
-                    good[WITHOUT_SIGNAL],
-                    int(np.sum(~np.isfinite(q))),
-                    first_toy,
-                    n_toys,
-                )
-            )
+    for p in chosen:
+        strength = float(strengths[p])
+        if not (math.isfinite(strength) and strength > 0):
+            raise ValueError(f"strength {strength} of {batch.labels[p]}: toys test a positive one")
+        q_observed, generated = _truth(bounded, int(p), strength)
+        q = np.full((2, n_toys), np.nan)
+        if np.all(np.isfinite(generated)):
+            _run(bounded, int(p), strength, generated, seed, first_toy, threads, q)
+        good = [x[np.isfinite(x)] for x in q]
+        n_failed = int(np.sum(~np.isfinite(q)))
+        results.append(
+            ToyCls(strength, q_observed, good[WITH_SIGNAL], good[WITHOUT_SIGNAL], n_failed, first_toy, n_toys)
+        )
     return results
+
+
+def _truth(bounded: ProblemBatch, p: int, strength: float) -> tuple[float, Floats]:
+    """q̃ of the data, NaN while blind, and the parameters with and without signal; NaN if a fit fails."""
+    n = int(bounded.structure.n_parameters[p])
+    if bounded.blind:
+        nominal = np.repeat(bounded.structure.start[p : p + 1, :n], 2, axis=0)
+        nominal[:, bounded.strength_index(p)] = strength * bounded.events_per_unit[p], 0.0
+        return math.nan, nominal
+    one = bounded.subset(np.array([p]))
+    tested, zero, best = (fit(one, mu, threads=1) for mu in (strength, 0.0, None))
+    parameters = np.stack([tested.parameters[0, :n], zero.parameters[0, :n]])
+    nll = min(best.nll[0], zero.nll[0]) if np.isfinite(best.nll[0]) else np.nan
+    if best.strength[0] >= strength:
+        return 0.0, parameters
+    return float(max(2 * (tested.nll[0] - nll), 0.0)), parameters
+
+
+def _run(
+    bounded: ProblemBatch,
+    p: int,
+    strength: float,
+    generated: Floats,
+    seed: int,
+    first_toy: int,
+    threads: int | None,
+    q: Floats,
+) -> None:
+    events = strength * float(bounded.events_per_unit[p])
+    for hypothesis in (WITH_SIGNAL, WITHOUT_SIGNAL):
+        truth, values = np.ascontiguousarray(generated[hypothesis]), q[hypothesis]
+
+        def run(
+            begin: int, end: int, truth: Floats = truth, values: Floats = values, k: int = hypothesis
+        ) -> None:
+            run_toys(
+                bounded.rows, bounded.structure, p, events, truth, seed, p, first_toy, TOY_TOLERANCE, k,
+                values, begin, end,
+            )  # fmt: skip
+
+        run_in_threads(run, q.shape[1], threads)
