@@ -27,6 +27,7 @@ def table_of(separation, b0=1e5, event_weight=1e-6):
         MASSES,
         np.full((len(MASSES), N_BINS), 1 / N_BINS),
         b0 * np.diff(passing, axis=1),
+        np.full((len(MASSES), N_BINS), 1e6),
         np.full(len(MASSES), event_weight),
         3,
         np.zeros((0, len(MASSES), N_BINS)),

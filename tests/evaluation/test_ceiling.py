@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -53,8 +55,10 @@ def test_ceiling_of_two_gaussians_is_the_exact_one(d):
         np.array([0.3]), np.array([b])
     )
     error = ceiling.replicates.std(axis=0)
-    assert (np.abs(ceiling.relative_limit / exact - 1) < 4 * error / exact + 0.005).all()
-    assert ceiling.relative_limit.mean() == pytest.approx(exact, rel=0.01)
+    assert (np.abs(ceiling.relative_limit / exact - 1) < 4 * error / exact + 0.012).all()
+    assert ceiling.relative_limit.mean() == pytest.approx(
+        exact, rel=0.015
+    )  # the purest signal of all is in one bin
     assert (np.abs(ceiling.bias) < 0.005).all()
 
 
@@ -71,6 +75,20 @@ def test_a_useless_score_has_no_ceiling_above_no_cut():
     # plain counts in 120 bins of 25 events would fake 1 − 1/√(1 + 1/25) = 2 %
     assert (relative > 0.995).all()
     assert (relative <= 1 + 1e-9).all()
+
+
+def test_a_bin_that_happens_to_be_empty_is_no_pure_signal():
+    masses, half = np.linspace(1, 9, 9), np.full(9, 0.05)
+    rows = background(300_000, 1.0, 4)
+    hollow = np.where(
+        rows.column < 3, 3, rows.column
+    )  # boundaries a little too tight: three bins without events
+    table = fine_table(replace(rows, column=hollow), np.full((9, N_BINS), 0.3 / N_BINS), masses, half)
+    table = replace(table, background=np.where(np.arange(N_BINS) < 3, 1e-9, table.background))
+    relative = score_ceiling(table, LIMIT).relative_limit
+    filled = fine_table(rows, np.full((9, N_BINS), 0.3 / N_BINS), masses, half)
+    # taken as pure they would give a ceiling several times too good
+    assert (relative > 0.8 * score_ceiling(filled, LIMIT).relative_limit).all()
 
 
 def test_nodes_keep_both_ends():

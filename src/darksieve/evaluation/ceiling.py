@@ -8,7 +8,7 @@ neighbouring masses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -17,12 +17,13 @@ from scipy.special import ndtri
 
 from darksieve.evaluation.bootstrap import bootstrap_sums
 from darksieve.evaluation.objectives import Objective
-from darksieve.evaluation.pooling import BackgroundRows, estimate_background
+from darksieve.evaluation.pooling import BackgroundRows, estimate_background, wide_windows
 from darksieve.evaluation.windows import Windows
 
 _MAX_NODES = 96
-_EVENTS_OF_A_FIT = 4000.0  # effective events that a node pools where it can
+_EVENTS_OF_A_FIT = 10000.0  # effective events that a node pools where it can
 _EVENTS_OF_A_TOTAL = 400.0
+_EVENTS_OF_A_BIN = 10.0  # fewer simulated events are no evidence of how pure a bin is
 _RIDGE = 0.1  # events; keeps a slope finite where one end of the score is empty
 
 
@@ -108,6 +109,7 @@ class FineTable:
         masses: The nodes, shape (n_nodes,).
         signal: Efficiency by bin, shape (n_nodes, n_bins), purest bin first.
         background: Expected events by bin, same shape.
+        counts: Effective simulated events that the background of each bin was smoothed from, same shape.
         event_weight: Expected events per simulated (effective) event that the shares rest on, shape
             (n_nodes,).
         n_parameters: Parameters of the smooth background of one node.
@@ -117,6 +119,7 @@ class FineTable:
     masses: NDArray[np.float64]
     signal: NDArray[np.float64]
     background: NDArray[np.float64]
+    counts: NDArray[np.float64]
     event_weight: NDArray[np.float64]
     n_parameters: int
     replicates: NDArray[np.float64]
@@ -150,11 +153,12 @@ def fine_table(
         seed: Of the bootstrap.
     """
     n_bins = signal.shape[1]
-    one_column = BackgroundRows(rows.observable, np.zeros_like(rows.column), rows.weight, rows.key, 1)
+    one_column = replace(rows, column=np.zeros_like(rows.column), n_columns=1)
     total = estimate_background(one_column, masses, half_width, min_effective_events=_EVENTS_OF_A_TOTAL)
     # shares come from the window that has events enough for a fit, the same one for all bins
     wide = estimate_background(one_column, masses, half_width, min_effective_events=_EVENTS_OF_A_FIT)
-    pooled = _pooled_counts(rows, masses, wide.total_factor * half_width, n_replicates, seed)
+    window = wide_windows(rows, masses, half_width, wide.total_factor)
+    pooled = _pooled_counts(rows, window, n_replicates, seed)
     counts, replicates, typical_weight = pooled
     counts_in = counts[:, :n_bins]
     order = choose_order(counts_in)
@@ -172,14 +176,13 @@ def fine_table(
         flat = replicates[:, :, :n_bins].reshape(-1, n_bins)
         new_shares, _ = smooth_shares(flat, order=order, start=np.tile(beta, (n_replicates, 1)), n_steps=3)
         drawn = total.expected * new_shares.reshape(n_replicates, len(masses), n_bins) * in_bins[:, None]
-    return FineTable(masses, signal, background, event_weight, order + 1, drawn)
+    return FineTable(masses, signal, background, counts_in, event_weight, order + 1, drawn)
 
 
 def _pooled_counts(
-    rows: BackgroundRows, masses: NDArray, half_width: NDArray, n_replicates: int, seed: int
+    rows: BackgroundRows, window: Windows, n_replicates: int, seed: int
 ) -> tuple[NDArray, NDArray, NDArray]:
     """Effective counts by bin in the wide windows, their replicates, and the weight of one event."""
-    window = Windows.around(masses, half_width)
     n = rows.n_columns
     sums = window.sums(rows.observable, rows.column, rows.weight, n)
     squares = window.sums(rows.observable, rows.column, rows.weight**2, n)
@@ -187,7 +190,7 @@ def _pooled_counts(
     typical = float(rows.weight.mean()) if len(rows.weight) else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(total > 0, total_squares / total, typical)  # of an effective event
-    drawn = np.zeros((0, len(masses), n))
+    drawn = np.zeros((0, len(window), n))
     if n_replicates:
         cell = window.cells(rows.observable) * n + rows.column
         drawn = bootstrap_sums(
@@ -223,16 +226,31 @@ class Ceiling:
         return np.array([np.interp(masses, self.masses, r) for r in self.replicates]).reshape(-1, len(masses))
 
 
+def _groups(counts: NDArray) -> NDArray[np.int64]:
+    """Group of each bin, from the purest on, so that each holds events enough; shape of the counts."""
+    before = np.cumsum(counts, axis=1) - counts  # a group takes bins up to the one that fills it
+    steps = np.floor(before / _EVENTS_OF_A_BIN + 1e-9)
+    return np.cumsum(np.diff(steps, axis=1, prepend=steps[:, :1]) > 0, axis=1)
+
+
+def _in_groups(values: NDArray, group: NDArray) -> NDArray[np.float64]:
+    """Sums over groups of bins, padded with empty ones to the same shape."""
+    out = np.zeros_like(values)
+    for i in range(len(values)):
+        out[i] = np.bincount(group[i], values[i], values.shape[1])
+    return out
+
+
 def score_ceiling(table: FineTable, objective: Objective) -> Ceiling:
-    """The ceiling of a score from its fine table."""
+    """The ceiling of a score from its fine table; bins are joined where too few events say what they hold."""
+
+    group = _groups(table.counts)
+    signal = _in_groups(table.signal, group)
 
     def relative(background: NDArray) -> NDArray:
         floor = np.maximum(background, 1e-9 * background.sum(axis=-1, keepdims=True))
-        one = objective(
-            table.signal.sum(axis=-1, keepdims=True) + np.zeros_like(floor[..., :1]),
-            floor.sum(axis=-1, keepdims=True),
-        )
-        fine = objective(table.signal + np.zeros_like(floor), floor)
+        one = objective(signal.sum(axis=-1, keepdims=True), floor.sum(axis=-1, keepdims=True))
+        fine = objective(signal, _in_groups(floor, group))
         with np.errstate(invalid="ignore"):
             return np.where(np.isfinite(fine) & np.isfinite(one), fine / one, np.nan)
 

@@ -29,6 +29,8 @@ class BackgroundRows:
         weight: Expected data events per row, >= 0.
         key: Hash of the row's event.
         n_columns: Number of columns.
+        pool_range: Range of the observable that wider windows keep to: beyond the signal's masses
+            categories mean something else.
     """
 
     observable: NDArray[np.float64]
@@ -36,6 +38,7 @@ class BackgroundRows:
     weight: NDArray[np.float64]
     key: NDArray[np.uint64]
     n_columns: int
+    pool_range: tuple[float, float] = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,16 @@ def effective_events(sum_of_weights: NDArray, sum_of_squares: NDArray) -> NDArra
         return np.where(sum_of_squares > 0, sum_of_weights**2 / sum_of_squares, 0.0)
 
 
+def wide_windows(rows: BackgroundRows, masses: NDArray, half_width: NDArray, factor: ArrayLike) -> Windows:
+    """Windows of mass ± factor · half_width inside the range for pooling, never below factor 1."""
+    plain = Windows.around(masses, half_width)
+    wide = Windows.around(masses, np.asarray(factor) * half_width)
+    low, high = rows.pool_range
+    return Windows(
+        np.minimum(np.maximum(wide.low, low), plain.low), np.maximum(np.minimum(wide.high, high), plain.high)
+    )
+
+
 def estimate_background(
     rows: BackgroundRows,
     masses: ArrayLike,
@@ -91,7 +104,7 @@ def estimate_background(
     masses = np.asarray(masses, np.float64)
     half_width = np.broadcast_to(np.asarray(half_width, np.float64), masses.shape)
     min_total = min_effective_events if min_total_events is None else min_total_events
-    windows = [Windows.around(masses, f * half_width) for f in POOLING_FACTORS]
+    windows = [wide_windows(rows, masses, half_width, f) for f in POOLING_FACTORS]
     low = rows.observable.min() if len(rows.observable) else 0.0
     high = rows.observable.max() if len(rows.observable) else 0.0
 

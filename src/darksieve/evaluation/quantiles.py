@@ -122,30 +122,47 @@ def fit_signal_quantiles(
     distinct = np.unique(score)
     if len(distinct) == 1:
         raise InputError(f"all scores of signal are {distinct[0]:g}: a constant score has no working point")
-    # work in normal quantiles of the pooled signal: monotonous in the score, and smooth where it is squeezed
-    order = np.argsort(score, kind="stable")
-    cumulative = np.cumsum(weight[order])
-    rank = (cumulative - 0.5 * weight[order]) / cumulative[-1]
-    last = np.flatnonzero(np.append(np.diff(score[order]) > 0, True))
-    first = np.concatenate([[0], last[:-1] + 1])
-    # ties share the middle of their ranks
-    middle = 0.5 * (cumulative[last] + np.concatenate([[0.0], cumulative])[first]) / cumulative[-1]
-    to_normal = ndtri(np.clip(middle, 0.2 * rank[0], 1 - 0.2 * (1 - rank[-1])))
-    normal = np.interp(score, distinct, to_normal)
-
     efficiencies = np.linspace(0, 1, n_bins + 1)
     levels = np.clip(efficiencies, 0.1 / n_bins, 1 - 0.1 / n_bins)
     groups = _mass_groups(mass)
     nodes = np.array([np.average(mass[g], weights=weight[g]) for g in groups])
-    values = np.stack([_weighted_quantiles(normal[g], weight[g], 1 - levels) for g in groups])
     grid = np.linspace(mass.min(), mass.max(), n_grid) if len(nodes) > 1 else np.repeat(nodes, 2)
     if len(nodes) == 1:
         grid = grid + np.array([-1e-6, 1e-6])
     counts = np.array([weight[g].sum() ** 2 / np.sum(weight[g] ** 2) for g in groups])
     stretch = _stretch(grid[0], grid[-1])
-    smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))
-    smooth = -np.sort(-smooth, axis=1)  # neighbouring levels may cross by rounding
-    return SignalQuantiles(grid, efficiencies, np.interp(smooth, to_normal, distinct))
+    best: tuple[float, NDArray] | None = None
+    for scale in _scales(score, weight):
+        on_scale = np.interp(score, *scale)
+        values = np.stack([_weighted_quantiles(on_scale[g], weight[g], 1 - levels) for g in groups])
+        error, smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))
+        if best is None or error < best[0]:
+            smooth = -np.sort(-smooth, axis=1)  # neighbouring levels may cross by rounding
+            best = error, np.interp(smooth, scale[1], scale[0])
+    assert best is not None
+    return SignalQuantiles(grid, efficiencies, best[1])
+
+
+def _scales(score: NDArray, weight: NDArray) -> list[tuple[NDArray, NDArray]]:
+    """Monotonous scales to smooth on, as tables (scores, values): whichever is smoothest in mass is best.
+
+    The score as it is, its log-odds if it is a probability, and its normal quantile in the pooled signal.
+    """
+    order = np.argsort(score, kind="stable")
+    distinct = np.unique(score)
+    cumulative = np.cumsum(weight[order])
+    last = np.flatnonzero(np.append(np.diff(score[order]) > 0, True))
+    first = np.concatenate([[0], last[:-1] + 1])
+    # ties share the middle of their ranks
+    rank = 0.5 * (cumulative[last] + np.concatenate([[0.0], cumulative])[first]) / cumulative[-1]
+    edge = 0.1 / len(score)
+    scales = [(distinct, ndtri(np.clip(rank, edge, 1 - edge)))]
+    if np.ptp(distinct) > 0 and len(distinct) > 2:
+        scales.append((distinct, distinct))
+        if distinct[0] >= 0 and distinct[-1] <= 1:
+            tiny = 1e-7  # about what float32 resolves next to one
+            scales.append((distinct, np.log(distinct + tiny) - np.log1p(tiny - distinct)))
+    return scales
 
 
 def _mass_groups(mass: NDArray) -> list[NDArray[np.int64]]:
@@ -176,13 +193,17 @@ def _weighted_quantiles(values: NDArray, weight: NDArray, probabilities: NDArray
     return np.interp(probabilities, (total - 0.5 * weight[order]) / total[-1], values[order])
 
 
-def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> NDArray:
-    """Penalised cubic spline through (n_nodes, n_levels), smoothness by leave-one-out over the nodes."""
+def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> tuple[float, NDArray]:
+    """Penalised cubic spline through (n_nodes, n_levels), smoothness by leave-one-out over the nodes.
+
+    Returns:
+        Mean squared error of left-out nodes in units of the nodes' own spread, and the curves at ``at``.
+    """
     if len(x) <= 3:
         degree = len(x) - 1
         scaled = (x - x.mean()) / max(np.ptp(x), 1e-12)
         coefficients = np.polyfit(scaled, y, degree)
-        return np.vander((at - x.mean()) / max(np.ptp(x), 1e-12), degree + 1) @ coefficients
+        return 0.0, np.vander((at - x.mean()) / max(np.ptp(x), 1e-12), degree + 1) @ coefficients
     # a knot at every n-th node: as fine as the sample is
     n_inner = min(len(x) - 2, 60)
     ranks = np.linspace(0, 1, n_inner)
@@ -197,6 +218,8 @@ def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> NDA
     second = BSpline(knots, np.eye(design.shape[1]), 3)(points, 2)
     penalty = second.T @ (np.repeat(spans / 2, 2)[:, None] * second) * np.ptp(inner) ** 3
     w = counts / counts.mean()
+    quarter = y.shape[1] // 4
+    spread = np.maximum(y[:, quarter] - y[:, -quarter - 1], 1e-12)
     information = design.T @ (w[:, None] * design)
     right = design.T @ (w[:, None] * y)
     best: tuple[float, NDArray] | None = None
@@ -208,9 +231,9 @@ def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> NDA
         leverage = np.einsum("ij,ji->i", design, solved[:, : len(x)])
         coefficients = solved[:, len(x) :]
         residual = (y - design @ coefficients) / np.maximum(1 - leverage, 1e-6)[:, None]
-        error = float(np.sum(w[:, None] * residual[:, 1:-1] ** 2))
+        error = float(np.mean(w[:, None] * (residual[:, 1:-1] / spread[:, None]) ** 2))
         if best is None or error < best[0]:
             best = error, coefficients
     assert best is not None
     inside = np.clip(at, inner[0], inner[-1])
-    return BSpline(knots, best[1], 3)(inside)
+    return best[0], BSpline(knots, best[1], 3)(inside)

@@ -92,6 +92,7 @@ class Part:
     score: NDArray
     weight: NDArray
     key: NDArray
+    pool_range: tuple[float, float]
 
     def background_rows(self, column: NDArray, n_columns: int, rows: NDArray | None = None) -> BackgroundRows:
         pick = slice(None) if rows is None else rows
@@ -102,6 +103,7 @@ class Part:
             self.weight[pick] * scale,
             self.key[pick],
             n_columns,
+            self.pool_range,
         )
 
 
@@ -162,9 +164,12 @@ def part_of_scores(scores: ScoredCandidates, which: str, sigma: Resolution, peak
             f"no signal candidate of part {which!r} lies within ±{peak_sigma:g} resolutions of its mass"
         )
     key = np.asarray(scores.key, np.uint64)
+    ends = np.array([mass[signal].min(), mass[signal].max()])
+    low, high = ends + np.array([-1, 1]) * peak_sigma * sigma(ends)
     return Part(
         mass[signal], observable[signal], score[signal], 2 * weight[signal], key[signal],
         observable[background], score[background], 2 * weight[background], key[background],
+        (float(low), float(high)),
     )  # fmt: skip
 
 
@@ -190,12 +195,15 @@ def quoted_fine_table(
     weight = part.signal_weight[order]
     half = _SIGNAL_ROWS_OF_A_NODE // 2
     middle = np.searchsorted(part.signal_mass[order], nodes)
-    start = np.clip(middle - half, 0, max(len(order) - 2 * half, 0))
+    # symmetric about the node, so that the score's slope in mass cancels, as far as the range allows
+    reach = np.minimum(np.minimum(middle, len(order) - middle), half)
+    reach = np.maximum(reach, half // 4)
+    start = np.maximum(middle - reach, 0)
+    stop = np.minimum(middle + reach, len(order))
     counts = np.array(
         [
-            np.bincount(bins[a : a + 2 * half], weight[a : a + 2 * half], quantiles.n_bins)
-            / weight[a : a + 2 * half].mean()
-            for a in start
+            np.bincount(bins[a:b], weight[a:b], quantiles.n_bins) / weight[a:b].mean()
+            for a, b in zip(start, stop, strict=True)
         ]
     )
     shares, _ = smooth_shares(counts, order=choose_order(counts, (0, 1, 2, 3)))
