@@ -155,6 +155,8 @@ def solve_one(
     for k in range(levels.size):
         # √q_A is nearly straight in μ: the last root and its slope give the next start
         start = targets[k] * sigma
+        if k > 0 and slope > 0.0:
+            start = numbers[FIRST_LEVEL + k - 1] + (targets[k] - targets[k - 1]) / slope
         status, root, slope = find_root(
             bins,
             structure,

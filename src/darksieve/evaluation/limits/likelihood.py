@@ -11,78 +11,96 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from darksieve.evaluation.limits.compilation import compiled
 from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
+_LN_2 = math.log(2.0)
+_MANTISSA = 0x000FFFFFFFFFFFFF
+_ROOT_HALF = 0x3FE6A09E667F3BCD  # bits of √½
+_TO_ROOT_HALF = 0x3FF0000000000000 - _ROOT_HALF
 
 
 @compiled(inner=True)
-def _set_factor(scratch, kinds, sizes, m, x, shared):
-    # value of Π y_t(θ_t) and its first and second derivatives by the logarithmic derivatives
-    n_nuisances = kinds.size
+def _set_factor(scratch, c, kinds, sizes, m, x, shared):
+    # value of Π y_t(θ_t) and its first and second derivatives, by the logarithmic derivatives
+    n_active = scratch.n_active[c]
     value = 1.0
     first = scratch.factor_first
     second = scratch.factor_second
-    for t in range(n_nuisances):
-        first[m, t] = 0.0
-        for u in range(n_nuisances):
-            second[m, t, u] = 0.0
-        if kinds[t] == ADDITIVE:  # alone by construction
-            scratch.factor_value[m] = sizes[t] * x[shared + t]
-            for u in range(n_nuisances):
-                first[m, u] = 0.0
-            first[m, t] = sizes[t]
-            return
-    for t in range(n_nuisances):
+    for i in range(n_active):
+        t = scratch.active[c, i]
         theta = x[shared + t]
-        if kinds[t] == LOG_NORMAL:
+        kind = kinds[t]
+        first[m, i] = 0.0
+        second[m, i, i] = 0.0
+        if kind == LOG_NORMAL:
             slope = math.log1p(sizes[t])
             value *= math.exp(slope * theta)
-            first[m, t] = slope
-            second[m, t, t] = slope * slope
-        elif kinds[t] == LINEAR:
+            first[m, i] = slope
+            second[m, i, i] = slope * slope
+        elif kind == LINEAR:
             y = max(1.0 + sizes[t] * theta, 1e-9)
             value *= y
-            first[m, t] = sizes[t] / y
-    for t in range(n_nuisances):
-        if kinds[t] == 0:
-            continue
-        for u in range(n_nuisances):
-            if u != t:
-                second[m, t, u] = first[m, t] * first[m, u] * value
-            else:
-                second[m, t, t] *= value
-    for t in range(n_nuisances):
-        first[m, t] *= value
+            first[m, i] = sizes[t] / y
+        elif kind == ADDITIVE:  # alone by construction
+            scratch.factor_value[m] = sizes[t] * theta
+            for k in range(n_active):
+                first[m, k] = 0.0
+                for u in range(n_active):
+                    second[m, k, u] = 0.0
+            first[m, i] = sizes[t]
+            return
+    for i in range(n_active):
+        for k in range(i):
+            both = first[m, i] * first[m, k] * value
+            second[m, i, k] = both
+            second[m, k, i] = both
+        second[m, i, i] *= value
+    for i in range(n_active):
+        first[m, i] *= value
     scratch.factor_value[m] = value
 
 
 @compiled(inner=True)
 def _set_factors(structure, p, c, x, shared, scratch):
-    _set_factor(scratch, structure.yield_kind[p, c], structure.yield_size[p, c], 0, x, shared)
+    _set_factor(scratch, c, structure.yield_kind[p, c], structure.yield_size[p, c], 0, x, shared)
     for m in range(structure.n_components[p, c]):
-        _set_factor(
-            scratch, structure.component_kind[p, c, m], structure.component_size[p, c, m], 1 + m, x, shared
-        )
+        kinds = structure.component_kind[p, c, m]
+        _set_factor(scratch, c, kinds, structure.component_size[p, c, m], 1 + m, x, shared)
 
 
 @compiled(inner=True, fastmath=FAST)
-def _add(target, factor, values):
-    for r in range(target.size):
-        target[r] += factor * values[r]
+def _add(target, begin, factor, values, origin, size):
+    # slices, since an offset that might be negative keeps numba from vectorising
+    to = target[begin : begin + size]
+    of = values[origin : origin + size]
+    for r in range(size):
+        to[r] += factor * of[r]
 
 
 @compiled(inner=True, fastmath=FAST)
-def _dot(a, b):
+def _dot(a, i, b, k, size):
+    left = a[i : i + size]
+    right = b[k : k + size]
     total = 0.0
-    for r in range(a.size):
-        total += a[r] * b[r]
+    for r in range(size):
+        total += left[r] * right[r]
     return total
 
 
 @compiled(inner=True, fastmath=FAST)
-def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):
+def _scale(target, begin, factor, values, origin, size):
+    to = target[begin : begin + size]
+    of = values[origin : origin + size]
+    for r in range(size):
+        to[r] = factor * of[r]
+
+
+@compiled(inner=True, fastmath=FAST)
+def _set_slope(rows, begin, size, beta, slope, base, scratch, place):
     # f(λ) = scale e^{λt} sinh(z)/z, z = λw/2, and its derivatives by λ
     for r in range(size):
         t = rows.slope_position[begin + r]
@@ -100,8 +118,8 @@ def _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative):
             log_second = 1.0 / (z * z) - (coth * coth - 1.0)
         value = rows.slope_scale[begin + r] * math.exp(slope * t) * ratio
         first = t + half * log_first
-        f[r] = value
-        derivative[r] = beta * value * first
+        scratch.templates[place + r] = value
+        scratch.templates[place + size + r] = beta * value * first
         scratch.slope_first[base + r] = value * first
         scratch.slope_second[base + r] = beta * value * (first * first + half * half * log_second)
 
@@ -125,60 +143,68 @@ def set_expectation(rows, structure, p, x, scratch):
         start = scratch.template_start[c]
         origin = rows.column_start[p, c]
         _set_factors(structure, p, c, x, shared, scratch)
-        signal = scratch.templates[start : start + size]
-        signal[:] = rows.columns[origin : origin + size]
-        for j in range(n_morphs):
-            morph = scratch.templates[start + (1 + j) * size : start + (2 + j) * size]
-            morph[:] = rows.columns[origin + (1 + j) * size : origin + (2 + j) * size]
-            _add(signal, x[shared + structure.morph_nuisance[j]], morph)
+        templates = scratch.templates
+        if n_morphs > 0:
+            _scale(templates, start, 1.0, rows.columns, origin, size)
+            for j in range(n_morphs):
+                theta = x[shared + structure.morph_nuisance[j]]
+                _add(templates, start, theta, rows.columns, origin + (1 + j) * size, size)
         if curved == 1:
+            _scale(templates, start + size, 1.0, rows.columns, origin + size, n_morphs * size)
             pair = origin + (1 + n_morphs) * size
             for i in range(n_morphs):
                 theta_i = x[shared + structure.morph_nuisance[i]]
                 for j in range(i, n_morphs):
-                    bend = rows.columns[pair : pair + size]
-                    pair += size
                     theta_j = x[shared + structure.morph_nuisance[j]]
-                    _add(signal, theta_i * theta_j * (0.5 if i == j else 1.0), bend)
-                    _add(scratch.templates[start + (1 + i) * size : start + (2 + i) * size], theta_j, bend)
+                    half = theta_i * theta_j * (0.5 if i == j else 1.0)
+                    _add(templates, start, half, rows.columns, pair, size)
+                    _add(templates, start + (1 + i) * size, theta_j, rows.columns, pair, size)
                     if i != j:
-                        _add(
-                            scratch.templates[start + (1 + j) * size : start + (2 + j) * size], theta_i, bend
-                        )
-        nu = scratch.nu[base : base + size]
+                        _add(templates, start + (1 + j) * size, theta_i, rows.columns, pair, size)
+                    pair += size
         factor = x[strength] * scratch.factor_value[0]
-        for r in range(size):
-            nu[r] = factor * signal[r]
+        nu = scratch.nu
+        _scale(nu, base, factor, templates, start, size)
         place = start + (1 + n_morphs) * size
         for m in range(n_components):
-            _add(nu, scratch.factor_value[1 + m], scratch.templates[place : place + size])
+            _add(nu, base, scratch.factor_value[1 + m], templates, place, size)
             place += size
         block = scratch.block_start[c]
         for k in range(n_linear):
-            _add(nu, x[block + k], scratch.templates[place : place + size])
+            _add(nu, base, x[block + k], templates, place, size)
             place += size
         if structure.has_slope[p, c] == 1:
             beta = x[block + n_linear]
             slope = x[block + n_linear + 1]
-            f = scratch.templates[place : place + size]
-            derivative = scratch.templates[place + size : place + 2 * size]
-            _set_slope(rows, begin, size, beta, slope, base, scratch, f, derivative)
-            _add(nu, beta, f)
+            _set_slope(rows, begin, size, beta, slope, base, scratch, place)
+            _add(nu, base, beta, templates, place, size)
 
 
 @compiled(inner=True, fastmath=FAST)
-def _sum_rows(nu, positive, threshold, counts, observed, exposure):
+def _sum_rows(nu, positive, threshold, counts, observed, exposure, inverse, logarithm):
     for r in range(nu.size):
-        positive[r] = max(nu[r], threshold[r])
+        positive[r] = nu[r] if nu[r] > threshold[r] else threshold[r]
+    for r in range(nu.size):
+        logarithm[r] = positive[r] * inverse[r]
+    # ln of all rows, without a call per row: the exponent, and a series in (m − 1)/(m + 1) of the mantissa
+    bits = logarithm.view(np.int64)
     value = 0.0
     for r in range(nu.size):
-        s = positive[r]
-        n = counts[r]
-        below = (nu[r] - s) / s
-        if n > 0.0:
-            value += exposure[r] * (nu[r] - observed[r]) - n * (math.log(s / n) + below - 0.5 * below * below)
-        else:
-            value += exposure[r] * nu[r]
+        raw = bits[r] + _TO_ROOT_HALF
+        exponent = (raw >> 52) - 1023
+        bits[r] = (raw & _MANTISSA) + _ROOT_HALF
+        value += counts[r] * float(exponent)
+    value *= -_LN_2
+    for r in range(nu.size):
+        m = logarithm[r]
+        t = (m - 1.0) / (m + 1.0)
+        u = t * t
+        series = 1.0 / 17.0 + u * (1.0 / 19.0 + u * (1.0 / 21.0))
+        series = 1.0 / 11.0 + u * (1.0 / 13.0 + u * (1.0 / 15.0 + u * series))
+        series = 1.0 / 5.0 + u * (1.0 / 7.0 + u * (1.0 / 9.0 + u * series))
+        ln = 2.0 * t * (1.0 + u * (1.0 / 3.0 + u * series))
+        below = nu[r] / positive[r] - 1.0
+        value += exposure[r] * (nu[r] - observed[r]) - counts[r] * (ln + below - 0.5 * below * below)
     return value
 
 
@@ -195,6 +221,8 @@ def evaluate(rows, structure, p, x, scratch):
         scratch.counts,
         scratch.observed,
         rows.exposure[begin : begin + n_rows],
+        scratch.inverse,
+        scratch.product,
     )
     shared = scratch.block_start[structure.n_linear.shape[1]] + 1
     for t in range(scratch.auxiliary.size):
@@ -213,9 +241,33 @@ def _set_weights(nu, positive, counts, exposure, residual, weight):
 
 
 @compiled(inner=True, fastmath=FAST)
-def _multiply(a, b, product):
-    for r in range(product.size):
-        product[r] = a[r] * b[r]
+def _set_gram(templates, start, size, n_raw, weight, residual, base, product, gamma, gram):
+    # γ_i = Σ residual T_i and G_ij = Σ weight T_i T_j, four sums at a time
+    w = weight[base : base + size]
+    p = product[:size]
+    for i in range(n_raw):
+        of = templates[start + i * size : start + (i + 1) * size]
+        for r in range(size):
+            p[r] = w[r] * of[r]
+        gamma[i] = _dot(residual, base, templates, start + i * size, size)
+        j = 0
+        while j + 3 <= i:
+            at = start + j * size
+            t0 = templates[at : at + size]
+            t1 = templates[at + size : at + 2 * size]
+            t2 = templates[at + 2 * size : at + 3 * size]
+            t3 = templates[at + 3 * size : at + 4 * size]
+            a, b, c, d = 0.0, 0.0, 0.0, 0.0
+            for r in range(size):
+                a += p[r] * t0[r]
+                b += p[r] * t1[r]
+                c += p[r] * t2[r]
+                d += p[r] * t3[r]
+            gram[i, j], gram[i, j + 1], gram[i, j + 2], gram[i, j + 3] = a, b, c, d
+            j += 4
+        while j <= i:
+            gram[i, j] = _dot(product, 0, templates, start + j * size, size)
+            j += 1
 
 
 @compiled()
@@ -261,15 +313,10 @@ def differentiate(rows, structure, p, x, scratch, exact):
         n_free = scratch.block_start[c + 1] - block
         n_raw = n_signal + n_free
         start = scratch.template_start[c]
-        residual = scratch.residual[base : base + size]
-        weight = scratch.weight[base : base + size]
-        product = scratch.product[base : base + size]
-        for i in range(n_raw):
-            template = scratch.templates[start + i * size : start + (i + 1) * size]
-            gamma[i] = _dot(residual, template)
-            _multiply(weight, template, product)
-            for j in range(i + 1):
-                gram[i, j] = _dot(product, scratch.templates[start + j * size : start + (j + 1) * size])
+        _set_gram(
+            scratch.templates, start, size, n_raw, scratch.weight, scratch.residual, base, scratch.product,
+            gamma, gram,
+        )  # fmt: skip
         # the background's own block
         for k in range(n_free):
             gradient[block + k] = gamma[n_signal + k]
@@ -277,54 +324,60 @@ def differentiate(rows, structure, p, x, scratch, exact):
                 hessian[block + k, block + i] = gram[n_signal + k, n_signal + i]
         if structure.has_slope[p, c] == 1 and exact:
             last = block + n_free - 1
-            hessian[last, last] += _dot(residual, scratch.slope_second[base : base + size])
-            hessian[last, last - 1] += _dot(residual, scratch.slope_first[base : base + size])
+            hessian[last, last] += _dot(scratch.residual, base, scratch.slope_second, base, size)
+            hessian[last, last - 1] += _dot(scratch.residual, base, scratch.slope_first, base, size)
         # what all channels share
         _set_factors(structure, p, c, x, shared, scratch)
         mu = x[strength]
-        transform[:, :] = 0.0
+        n_active = scratch.n_active[c]
+        for i in range(1 + n_active):
+            for u in range(n_signal):
+                transform[i, u] = 0.0
         transform[0, 0] = scratch.factor_value[0]
-        for t in range(n_nuisances):
-            transform[1 + t, 0] = mu * scratch.factor_first[0, t]
+        for i in range(n_active):
+            transform[1 + i, 0] = mu * scratch.factor_first[0, i]
             for m in range(n_components):
-                transform[1 + t, 1 + n_morphs + m] = scratch.factor_first[1 + m, t]
+                transform[1 + i, 1 + n_morphs + m] = scratch.factor_first[1 + m, i]
         for j in range(n_morphs):
-            transform[1 + structure.morph_nuisance[j], 1 + j] = mu * scratch.factor_value[0]
-        _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisances)
+            transform[1 + j, 1 + j] = mu * scratch.factor_value[0]
+        _add_shared(scratch, c, strength, block, n_free, n_signal)
         if exact:
-            _add_second(rows, structure, p, c, x, scratch, residual, size, n_components)
+            _add_second(rows, structure, p, c, x, scratch, base, size, n_components)
 
 
 @compiled(inner=True)
-def _add_shared(structure, scratch, strength, block, n_free, n_signal, n_nuisances):
+def _add_shared(scratch, c, strength, block, n_free, n_signal):
+    # first derivatives: through the transform of the raw templates
     gamma = scratch.raw_gradient
     gram = scratch.raw_gram
     transform = scratch.transform
-    for s in range(1 + n_nuisances):
+    transformed = scratch.transformed
+    n_active = scratch.n_active[c]
+    for s in range(1 + n_active):
+        row = strength if s == 0 else strength + 1 + scratch.active[c, s - 1]
         for v in range(n_signal):
-            scratch.transformed[s, v] = 0.0
+            transformed[s, v] = 0.0
         for u in range(n_signal):
             a = transform[s, u]
             if a == 0.0:
                 continue
-            scratch.gradient[strength + s] += a * gamma[u]
+            scratch.gradient[row] += a * gamma[u]
             for k in range(n_free):
-                scratch.hessian[strength + s, block + k] += a * gram[n_signal + k, u]
+                scratch.hessian[row, block + k] += a * gram[n_signal + k, u]
             for v in range(n_signal):
-                scratch.transformed[s, v] += a * (gram[u, v] if u >= v else gram[v, u])
-    for s in range(1 + n_nuisances):
+                transformed[s, v] += a * (gram[u, v] if u >= v else gram[v, u])
         for i in range(s + 1):
+            column = strength if i == 0 else strength + 1 + scratch.active[c, i - 1]
             total = 0.0
             for v in range(n_signal):
-                total += scratch.transformed[s, v] * transform[i, v]
-            scratch.hessian[strength + s, strength + i] += total
+                total += transformed[s, v] * transform[i, v]
+            scratch.hessian[max(row, column), min(row, column)] += total
 
 
 @compiled(inner=True)
-def _add_second(rows, structure, p, c, x, scratch, residual, size, n_components):
+def _add_second(rows, structure, p, c, x, scratch, base, size, n_components):
     # Σ ∂NLL/∂ν ∂²ν for μ and θ
     n_morphs = structure.morph_nuisance.size
-    n_nuisances = scratch.auxiliary.size
     strength = scratch.block_start[structure.n_linear.shape[1]]
     shared = strength + 1
     mu = x[strength]
@@ -333,26 +386,28 @@ def _add_second(rows, structure, p, c, x, scratch, residual, size, n_components)
     value = scratch.factor_value
     first = scratch.factor_first
     second = scratch.factor_second
-    for t in range(n_nuisances):
-        hessian[shared + t, strength] += first[0, t] * gamma[0]
-        for u in range(t + 1):
-            hessian[shared + t, shared + u] += mu * second[0, t, u] * gamma[0]
+    n_active = scratch.n_active[c]
+    for i in range(n_active):
+        t = shared + scratch.active[c, i]
+        hessian[t, strength] += first[0, i] * gamma[0]
+        for k in range(i + 1):
+            u = shared + scratch.active[c, k]
+            total = mu * second[0, i, k] * gamma[0]
             for m in range(n_components):
-                hessian[shared + t, shared + u] += second[1 + m, t, u] * gamma[1 + n_morphs + m]
+                total += second[1 + m, i, k] * gamma[1 + n_morphs + m]
+            hessian[max(t, u), min(t, u)] += total
     pair = rows.column_start[p, c] + (1 + n_morphs) * size
     for j in range(n_morphs):
-        t = structure.morph_nuisance[j]
-        hessian[shared + t, strength] += value[0] * gamma[1 + j]
-        for u in range(n_nuisances):
-            extra = mu * first[0, u] * gamma[1 + j]
-            if u == t:
-                hessian[shared + t, shared + t] += 2.0 * extra
-            else:
-                hessian[shared + max(t, u), shared + min(t, u)] += extra
+        t = shared + scratch.active[c, j]
+        hessian[t, strength] += value[0] * gamma[1 + j]
+        for i in range(n_active):
+            u = shared + scratch.active[c, i]
+            extra = mu * first[0, i] * gamma[1 + j]
+            hessian[max(t, u), min(t, u)] += 2.0 * extra if u == t else extra
         if structure.curved[0] == 0:
             continue
         for i in range(j, n_morphs):
-            u = structure.morph_nuisance[i]
-            bend = _dot(residual, rows.columns[pair : pair + size])
+            u = shared + scratch.active[c, i]
+            bend = _dot(scratch.residual, base, rows.columns, pair, size)
             pair += size
-            hessian[shared + max(t, u), shared + min(t, u)] += mu * value[0] * bend
+            hessian[max(t, u), min(t, u)] += mu * value[0] * bend

@@ -12,6 +12,8 @@ from darksieve.evaluation.limits.minimiser import CONVERGED, minimise, profile_c
 
 ROOT_TWO = math.sqrt(2.0)
 LOG_TWO_PI = math.log(2.0 * math.pi)
+# inside root findings; value and slope are corrected by the last step: errors of the order LOOSE^1.5
+LOOSE = 1e-5
 
 
 @compiled(inner=True)
@@ -97,7 +99,7 @@ def find_root(
     Args:
         mu: Start value.
         minimum: Where the curve has its minimum; the root lies above (sign 1) or below (−1).
-        precision: Relative to the distance from the minimum.
+        precision: Of the root, relative to its distance from the minimum.
 
     Returns:
         (status, root, derivative of the square root by μ).
@@ -106,9 +108,12 @@ def find_root(
     far = math.inf
     distance = abs(mu - minimum)
     slope = math.nan
+    loose = max(tolerance, LOOSE)
+    # the error after a Newton step is of the order of the step squared
+    short = math.sqrt(precision)
     for _ in range(60):
         status, value, derivative, _ = fit_at(
-            rows, structure, p, scratch, x, minimum + sign * distance, moved, tolerance
+            rows, structure, p, scratch, x, minimum + sign * distance, moved, loose
         )
         if status != CONVERGED:
             return status, math.nan, math.nan
@@ -120,13 +125,13 @@ def find_root(
         slope = sign * derivative / root if root > 0.0 else 0.0
         new = distance + (target - root) / slope if slope > 0.0 else math.inf
         if not near < new < far:
-            if abs(new - distance) <= precision * distance:
+            if abs(new - distance) <= short * distance:
                 return CONVERGED, minimum + sign * distance, slope
             new = 0.5 * (near + far) if far < math.inf else 3.0 * distance
         new = min(new, 5.0 * distance)
         change = abs(new - distance)
         distance = new
-        if change <= precision * distance:
+        if change <= short * distance:
             return CONVERGED, minimum + sign * distance, slope
         if distance > 1e12:
             break
@@ -159,14 +164,16 @@ def observed_limit(
         (status, limit).
     """
     log_alpha = math.log(alpha)
+    loose = max(tolerance, LOOSE)
+    short = math.sqrt(precision)
     low = 0.0
     high = math.inf
     for _ in range(60):
-        status, value, derivative, _ = fit_at(data, structure, p, on_data, x, mu, moved, tolerance)
+        status, value, derivative, _ = fit_at(data, structure, p, on_data, x, mu, moved, loose)
         if status != CONVERGED:
             return status, math.nan
         status, value_a, derivative_a, _ = fit_at(
-            bins, structure, p, on_bins, x_asimov, mu, moved_asimov, tolerance
+            bins, structure, p, on_bins, x_asimov, mu, moved_asimov, loose
         )
         if status != CONVERGED:
             return status, math.nan
@@ -187,7 +194,7 @@ def observed_limit(
         new = min(new, 5.0 * mu)
         change = abs(new - mu)
         mu = new
-        if change <= precision * mu:
+        if change <= short * mu:
             return CONVERGED, mu
         if mu > 1e12:
             break

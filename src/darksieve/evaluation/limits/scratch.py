@@ -19,6 +19,8 @@ class Scratch(NamedTuple):
     template_start: Integers  # of each channel in ``templates``
     block_start: Integers  # first parameter of each channel's background; the last entry is μ's position
     first: Integers  # first column of each row of the Hessian that is not zero
+    active: Integers  # (n_channels, T): nuisances that act on a channel, those of the morphs first
+    n_active: Integers  # how many, per channel
     templates: Floats  # per channel (n_raw, n_rows): M, D'_j, F_m, P_k
     slope_first: Floats  # f'(λ) of each row
     slope_second: Floats  # β f''(λ) of each row
@@ -27,6 +29,7 @@ class Scratch(NamedTuple):
     positive: Floats  # max(ν, threshold)
     counts: Floats  # n, or the barrier
     observed: Floats  # n
+    inverse: Floats  # 1 / counts
     threshold: Floats
     residual: Floats  # ∂NLL/∂ν
     weight: Floats  # ∂²NLL/∂ν²
@@ -34,9 +37,9 @@ class Scratch(NamedTuple):
     auxiliary: Floats
     raw_gradient: Floats
     raw_gram: Floats
-    transform: Floats  # (1 + T, 1 + J + M): derivatives of ν by μ and θ in terms of the raw templates
+    transform: Floats  # (1 + T, 1 + J + M): derivatives of ν by μ and active θ in terms of the raw templates
     transformed: Floats
-    factor_first: Floats  # (1 + M, T): derivatives of the yield factors by θ
+    factor_first: Floats  # (1 + M, T): derivatives of the yield factors by the active θ
     factor_second: Floats  # (1 + M, T, T)
     factor_value: Floats  # (1 + M,)
     gradient: Floats
@@ -75,11 +78,28 @@ def make_scratch(rows, structure, p):
         for i in range(block_start[c], block_start[c + 1]):
             first[i] = block_start[c]
     n_signal = 1 + n_morphs + max_components
+    active = np.zeros((n_channels, n_nuisances), np.int64)
+    n_active = np.full(n_channels, n_morphs, np.int64)
+    for c in range(n_channels):
+        for j in range(n_morphs):
+            active[c, j] = structure.morph_nuisance[j]
+        for t in range(n_nuisances):
+            acts = structure.yield_kind[p, c, t] != 0
+            for m in range(structure.n_components[p, c]):
+                acts = acts or structure.component_kind[p, c, m, t] != 0
+            for j in range(n_morphs):
+                acts = acts and structure.morph_nuisance[j] != t
+            if acts:
+                active[c, n_active[c]] = t
+                n_active[c] += 1
     scratch = Scratch(
         template_start,
         block_start,
         first,
+        active,
+        n_active,
         np.zeros(template_start[n_channels]),
+        np.zeros(n_rows),
         np.zeros(n_rows),
         np.zeros(n_rows),
         np.zeros(n_rows),
@@ -113,6 +133,8 @@ def make_scratch(rows, structure, p):
     for c in range(n_channels):
         size = rows.start[p, c + 1] - rows.start[p, c]
         n_components = structure.n_components[p, c]
+        for r in range((1 + n_morphs) * size):
+            scratch.templates[template_start[c] + r] = rows.columns[rows.column_start[p, c] + r]
         to = template_start[c] + (1 + n_morphs) * size
         origin = rows.column_start[p, c] + (1 + n_morphs + n_pairs) * size
         for r in range((n_components + structure.n_linear[p, c]) * size):
@@ -150,5 +172,6 @@ def set_counts(scratch, rows, p, counts, origin, auxiliary):
         else:  # an empty row
             scratch.counts[r] = BARRIER if rows.exposure[begin + r] > 0.0 else 0.0
             scratch.threshold[r] = BARRIER
+        scratch.inverse[r] = 1.0 / scratch.counts[r] if scratch.counts[r] > 0.0 else 1.0
     for t in range(auxiliary.size):
         scratch.auxiliary[t] = auxiliary[t]
