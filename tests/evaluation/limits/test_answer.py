@@ -191,7 +191,7 @@ def test_progress_counts_the_points():
 
 
 def test_an_injected_signal_is_found_at_its_mass():
-    curve = answer_documents([scan(12, level=30.0, signal=(1.03, 150.0))], look_elsewhere=True)
+    curve = answer_documents([scan(12, level=30.0, signal=(1.03, 250.0))], look_elsewhere=True)
     best = min(curve.points, key=lambda point: point.p0)
     assert best.mass == pytest.approx(1.03, abs=0.006)
     assert best.significance > 4

@@ -147,7 +147,7 @@ def pyhf_answer(document, tested, codes):
     return float(observed), [float(x) for x in expected]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 def test_cls_agrees_with_pyhf_on_random_workspaces(seed):
     document = random_workspace(np.random.default_rng(seed))
     codes = {"normsys": ("code4", "code1")[seed % 2], "histosys": ("code4p", "code0")[seed % 2]}
@@ -251,7 +251,7 @@ def broken(change):
         (lambda d: d["channels"][0].update(samples=[]), "no samples"),
         (lambda d: d["observations"].pop(), "observations: none for channel 'CR'"),
         (lambda d: d["observations"][0].update(data=[1.0, -1.0]), r"data\[1\]: -1.0 is below 0"),
-        (lambda d: d["measurements"][0]["config"].update(poi="mo"), "'mo' is no parameter.*did you mean 'mu'"),
+        (lambda d: d["measurements"][0]["config"].update(poi="mo"), "'mo' is no par.*did you mean 'mu'"),
         (lambda d: d["channels"][1]["samples"][0]["modifiers"][0].update(name="u"), "'u' twice"),
         (lambda d: d.pop("measurements"), "'measurements' is missing"),
     ],

@@ -26,6 +26,8 @@ UNCONSTRAINED, NORMAL, POISSON = 0, 1, 2
 CONVERGED, FAILED = 0, 1
 PLAIN = -1  # a factor that is the parameter itself
 FLOOR = 1e-10  # events
+TINY = 1e-12  # a parameter this small is at its kink
+LEFT = -1e-300  # zero, seen from below
 
 
 class Model(NamedTuple):
@@ -51,6 +53,7 @@ class Model(NamedTuple):
         gamma_parameter: Parameter of each bin, −1 where it is one.
         constraint: Kind of each parameter's constraint, shape (n_parameters,).
         scale: Width of a normal constraint, or τ of a Poisson one, same shape.
+        kinked: Whether the rates have a kink where the parameter is zero (codes 0 and 1), same shape.
     """
 
     channel_block: Integers
@@ -72,6 +75,7 @@ class Model(NamedTuple):
     gamma_parameter: Integers
     constraint: Integers
     scale: Floats
+    kinked: NDArray[np.bool_]
 
 
 @compiled()
@@ -333,6 +337,35 @@ def _solve(factor, n, vector):  # type: ignore[no-untyped-def]
         vector[i] = total / factor[i, i]
 
 
+@compiled()
+def _settle_kinks(model, x, free, counts, auxiliary, gradient, hessian, held):  # type: ignore[no-untyped-def]
+    # parameters at their kink stay there where −ln L rises to both sides; else they take the side that falls
+    held[:] = False
+    n_parameters = x.size
+    any_kink = False
+    for p in range(n_parameters):
+        if model.kinked[p] and free[p] and abs(x[p]) < TINY:
+            x[p] = 0.0
+            any_kink = True
+    if not any_kink:
+        return
+    _derivatives(model, x, counts, auxiliary, gradient, hessian)
+    below = x.copy()
+    for p in range(n_parameters):
+        if model.kinked[p] and free[p] and x[p] == 0.0:
+            below[p] = LEFT
+    slope_below = np.empty(n_parameters)
+    _derivatives(model, below, counts, auxiliary, slope_below, hessian)
+    for p in range(n_parameters):
+        if below[p] != LEFT:
+            continue
+        if gradient[p] >= 0.0 and slope_below[p] <= 0.0:
+            held[p] = True
+        elif gradient[p] >= 0.0:
+            x[p] = LEFT
+    _derivatives(model, x, counts, auxiliary, gradient, hessian)
+
+
 @compiled(nogil=True)
 def minimise(model, x, free, lower, upper, counts, auxiliary, tolerance):  # type: ignore[no-untyped-def]
     """Minimise −ln L over the free parameters inside their bounds; ``x`` is start and result.
@@ -357,11 +390,14 @@ def minimise(model, x, free, lower, upper, counts, auxiliary, tolerance):  # typ
         return math.inf, math.inf, gradient * 0.0, FAILED
     damping = 0.0
     distance = math.inf
+    held = np.zeros(n_parameters, np.bool_)
     for _ in range(400):
         _derivatives(model, x, counts, auxiliary, gradient, hessian)
+        if np.any(model.kinked):
+            _settle_kinks(model, x, free, counts, auxiliary, gradient, hessian, held)
         n_free = 0
         for p in range(n_parameters):
-            if not free[p]:
+            if not free[p] or held[p]:
                 continue
             if (x[p] <= lower[p] and gradient[p] > 0.0) or (x[p] >= upper[p] and gradient[p] < 0.0):
                 continue  # held at its bound
@@ -392,6 +428,11 @@ def minimise(model, x, free, lower, upper, counts, auxiliary, tolerance):  # typ
             for u in range(n_free):
                 p = index[u]
                 trial[p] = x[p] + step[u]
+                if model.kinked[p] and (
+                    (x[p] >= TINY and trial[p] < 0.0) or (x[p] <= -TINY and trial[p] > 0.0)
+                ):
+                    trial[p] = 0.0  # stop at the kink and look at both sides
+                    inside = False
                 if trial[p] < lower[p] or trial[p] > upper[p]:
                     trial[p] = min(max(trial[p], lower[p]), upper[p])
                     inside = False

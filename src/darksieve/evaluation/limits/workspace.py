@@ -517,7 +517,16 @@ class _Rows:
             gamma_parameter=integers(self.gamma_parameter),
             constraint=constraint,
             scale=scale,
+            kinked=self._kinked(len(constraint)),
         )
+
+    def _kinked(self, n_parameters: int) -> NDArray[np.bool_]:
+        kinked = np.zeros(n_parameters, np.bool_)
+        for p, code, table in self.factors:
+            kinked[p] |= code == 1 or (code == 0 and table[1] - 1 != 1 - table[0])
+        for p, code, _ in self.shifts:
+            kinked[p] |= code == 0
+        return kinked
 
 
 def _code4_coefficients(low: float, high: float) -> list[float]:
