@@ -71,7 +71,7 @@ def solve_one(
     x_best = x.copy()
     numbers[EDM] = 0.0
     if not blind:
-        set_counts(on_data, data, p, data.counts, data.start[p, 0], structure.auxiliary[p])
+        set_counts(on_data, data.counts, data.start[p, 0], structure.auxiliary[p])
         status, nll_zero, slope, edm = fit_at(data, structure, p, on_data, x, 0.0, moved, tolerance)
         if status != CONVERGED:
             return FIT_FAILED
@@ -143,7 +143,7 @@ def solve_one(
     for r in range(asimov.size):
         near_peak += asimov[r] * bins.near_peak[bins.start[p, 0] + r]
     numbers[NEAR_PEAK] = near_peak
-    set_counts(on_bins, bins, p, asimov, 0, x[strength + 1 :])
+    set_counts(on_bins, asimov, 0, x[strength + 1 :])
     x_asimov = x.copy()
     moved_asimov = np.zeros(n)
     status, _, slope, edm = fit_at(bins, structure, p, on_bins, x_asimov, 0.0, moved_asimov, tolerance)
@@ -314,7 +314,7 @@ def fit_one(data, structure, p, mu, tolerance, values, parameters):
     """Fit problem p to its data, at fixed μ unless it is NaN; fills NLL and EDM, and the parameters."""
     n = structure.n_parameters[p]
     scratch = make_scratch(data, structure, p)
-    set_counts(scratch, data, p, data.counts, data.start[p, 0], structure.auxiliary[p])
+    set_counts(scratch, data.counts, data.start[p, 0], structure.auxiliary[p])
     strength = scratch.block_start[structure.n_linear.shape[1]]
     x = structure.start[p, :n].copy()
     x[strength] = 0.0 if math.isnan(mu) else mu

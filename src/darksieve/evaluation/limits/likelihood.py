@@ -1,7 +1,7 @@
 """The negative log-likelihood of one problem, its exact gradient and Hessian, as compiled kernels.
 
 The value is in saturated form, Σ [a ν − n + n ln(n/ν)] + ½ Σ (θ − θ_measured)², so that differences of fits
-do not cancel. Rows without events get a logarithmic barrier of 1e-10 events, which keeps every expectation
+do not cancel. Rows without events get a logarithmic barrier of 1e-7 events, which keeps every expectation
 positive where the background or a negative signal could turn it negative; below its threshold the logarithm
 is continued as a parabola, so that any start value has a finite likelihood.
 """
@@ -101,7 +101,8 @@ def _scale(target, begin, factor, values, origin, size):
 
 @compiled(inner=True, fastmath=FAST)
 def _set_slope(rows, begin, size, beta, slope, base, scratch, place):
-    # f(λ) = scale e^{λt} sinh(z)/z, z = λw/2, and its derivatives by λ
+    # f(λ) = scale e^{λt} sinh(z)/z, z = λw/2, normalised to one over the window, and its derivatives by λ
+    total, mean, square = 0.0, 0.0, 0.0
     for r in range(size):
         t = rows.slope_position[begin + r]
         half = 0.5 * rows.slope_width[begin + r]
@@ -118,10 +119,24 @@ def _set_slope(rows, begin, size, beta, slope, base, scratch, place):
             log_second = 1.0 / (z * z) - (coth * coth - 1.0)
         value = rows.slope_scale[begin + r] * math.exp(slope * t) * ratio
         first = t + half * log_first
+        second = half * half * log_second
+        scratch.templates[place + r] = value
+        scratch.slope_first[base + r] = first
+        scratch.slope_second[base + r] = second
+        weight = rows.exposure[begin + r] * value
+        total += weight
+        mean += weight * first
+        square += weight * (first * first + second)
+    mean /= total
+    variance = square / total - mean * mean
+    for r in range(size):
+        value = scratch.templates[place + r] / total
+        first = scratch.slope_first[base + r] - mean
+        second = scratch.slope_second[base + r] - variance
         scratch.templates[place + r] = value
         scratch.templates[place + size + r] = beta * value * first
         scratch.slope_first[base + r] = value * first
-        scratch.slope_second[base + r] = beta * value * (first * first + half * half * log_second)
+        scratch.slope_second[base + r] = beta * value * (first * first + second)
 
 
 @compiled()
@@ -204,8 +219,22 @@ def _sum_rows(nu, positive, threshold, counts, observed, exposure, inverse, loga
         series = 1.0 / 5.0 + u * (1.0 / 7.0 + u * (1.0 / 9.0 + u * series))
         ln = 2.0 * t * (1.0 + u * (1.0 / 3.0 + u * series))
         below = nu[r] / positive[r] - 1.0
-        value += exposure[r] * (nu[r] - observed[r]) - counts[r] * (ln + below - 0.5 * below * below)
+        ln += below - 0.5 * below * below
+        value += exposure[r] * (nu[r] - observed[r]) - counts[r] * ln
     return value
+
+
+@compiled(inner=True)
+def barrier_value(scratch):
+    """What the barrier of the empty rows adds to the value at the last ν; not part of the likelihood."""
+    total = 0.0
+    for r in range(scratch.nu.size):
+        extra = scratch.counts[r] - scratch.observed[r]
+        if extra > 0.0:
+            s = scratch.positive[r]
+            below = scratch.nu[r] / s - 1.0
+            total -= extra * (math.log(s / scratch.counts[r]) + below - 0.5 * below * below)
+    return total
 
 
 @compiled()

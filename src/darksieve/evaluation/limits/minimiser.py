@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 
 from darksieve.evaluation.limits.compilation import compiled
-from darksieve.evaluation.limits.likelihood import differentiate, evaluate
+from darksieve.evaluation.limits.likelihood import barrier_value, differentiate, evaluate
+from darksieve.evaluation.limits.scratch import BARRIER, set_barrier
 
 CONVERGED, NOT_CONVERGED = 0, 1
-MAX_ITERATIONS = 200
+MAX_ITERATIONS = 100
 MAX_DAMPING = 1e9
+FIRST_BARRIER = 0.1
 
 
 @compiled(inner=True)
@@ -131,16 +133,7 @@ def _feasible_fraction(scratch):
 
 
 @compiled(inner=True)
-def minimise(rows, structure, p, x, scratch, fixed, tolerance):
-    """Minimise the NLL from x, in place; parameter ``fixed`` (−1: none) stays where it is.
-
-    Stops when the predicted reduction of the NLL (the EDM) falls below ``tolerance``; the last step is not
-    taken, but its reduction is.
-
-    Returns:
-        (status, NLL, EDM, iterations). The gradient, Hessian and last step stay in the scratch; its Cholesky
-        factor is of the free parameters.
-    """
+def _descend(rows, structure, p, x, scratch, fixed, tolerance):
     n = x.size
     for i in range(n):
         if i != fixed:
@@ -169,7 +162,7 @@ def minimise(rows, structure, p, x, scratch, fixed, tolerance):
                         return NOT_CONVERGED, value, edm, iteration
                 continue
             if edm < tolerance and damping == 0.0:
-                return CONVERGED, value - edm, edm, iteration
+                return CONVERGED, value - barrier_value(scratch) - edm, edm, iteration
             if edm < 1e-3 * tolerance and stalled:
                 return NOT_CONVERGED, value, edm, iteration
             fraction = 1.0
@@ -195,12 +188,39 @@ def minimise(rows, structure, p, x, scratch, fixed, tolerance):
                 # the rows are left at the trial: the derivatives belong to x
                 if edm < 1e3 * tolerance and damping == 0.0:
                     evaluate(rows, structure, p, x, scratch)
+                    value -= barrier_value(scratch)
                     return CONVERGED if edm < 1e-6 else NOT_CONVERGED, value, edm, iteration
                 damping = max(1e-3, 10.0 * damping)
                 stalled = True
                 if damping > MAX_DAMPING:
                     return NOT_CONVERGED, value, edm, iteration
     return NOT_CONVERGED, value, edm, MAX_ITERATIONS
+
+
+@compiled(inner=True)
+def minimise(rows, structure, p, x, scratch, fixed, tolerance):
+    """Minimise the NLL from x, in place; parameter ``fixed`` (−1: none) stays where it is.
+
+    Stops when the predicted reduction of the NLL (the EDM) falls below ``tolerance``; the last step is not
+    taken, but its reduction is.
+
+    Returns:
+        (status, NLL, EDM, iterations). The gradient, Hessian and last step stay in the scratch; its Cholesky
+        factor is of the free parameters.
+    """
+    scratch.begin[:] = x
+    status, value, edm, iterations = _descend(rows, structure, p, x, scratch, fixed, tolerance)
+    if status == CONVERGED:
+        return status, value, edm, iterations
+    # along the central path: a high barrier first, then lower and lower
+    x[:] = scratch.begin
+    barrier = FIRST_BARRIER
+    while barrier > BARRIER:
+        set_barrier(scratch, barrier)
+        _descend(rows, structure, p, x, scratch, fixed, 1e-3 * barrier)
+        barrier *= 0.2
+    set_barrier(scratch, BARRIER)
+    return _descend(rows, structure, p, x, scratch, fixed, tolerance)
 
 
 @compiled(inner=True)

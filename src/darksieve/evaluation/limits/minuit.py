@@ -53,8 +53,6 @@ class MinuitProblem:
         origin = 0 if counts is not None else int(rows.start[problem, 0])
         set_counts(
             self.scratch,
-            rows,
-            problem,
             rows.counts if counts is None else counts,
             origin,
             batch.structure.auxiliary[problem] if auxiliary is None else auxiliary,

@@ -70,10 +70,7 @@ def make_structure(
             basis = rows.columns[origin : origin + int(layout.n_linear[p, c]) * size].reshape(-1, size)
             counts = float(rows.counts[begin:end].sum())
             expected = max(counts - fixed, 0.05 * counts, 1e-3)
-            slope = (rows.slope_position, rows.slope_width, rows.slope_scale)
-            values = _start_values(
-                entry.background, basis, expected, blind, begin, end, slope, layout.window[p, c]
-            )
+            values = _start_values(entry.background, basis, expected, blind, layout.window[p, c])
             start[p, block : block + n_free] = values
             if layout.family[p, c] != CHEBYSHEV:
                 lower[p, block : block + n_free] = 0.0
@@ -114,9 +111,6 @@ def _start_values(
     basis: Floats,
     expected: float,
     blind: bool,
-    begin: int,
-    end: int,
-    slope: tuple[Floats, Floats, Floats],
     window: Floats,
 ) -> Floats:
     if isinstance(background, TemplateBackground | KnownBackground):
@@ -135,15 +129,10 @@ def _start_values(
                 else np.ones(len(basis))
             )
         return expected * shape / float((shape @ basis).sum())
-    position, width, scale = (values[begin:end] for values in slope)
     steepness = 0.0
     if blind and background.coefficients:
         if background.family == "power":
             steepness = (background.coefficients[0] + 1.0) * 0.5 * math.log(window[1] / window[0])
         else:
             steepness = background.coefficients[0] * 0.5 * float(window[1] - window[0])
-    z = 0.5 * steepness * width
-    near = np.abs(z) < 1e-6
-    ratio = np.where(near, 1.0, np.sinh(z) / np.where(near, 1.0, z))
-    total = float((scale * np.exp(steepness * position) * ratio).sum())
-    return np.array([expected / total, steepness])
+    return np.array([expected, steepness])

@@ -37,8 +37,8 @@ class Rows(NamedTuple):
         exposure: 1 for bins and integrals, 0 for events, shape (n_rows,).
         slope_position: Middle of a row in the variable of the slope (x or ln x, scaled to the window).
         slope_width: Width of the row in the same variable, 0 for events.
-        slope_scale: Factor of e^{λt}; with the width, the integral over the row is
-            scale · e^{λt} · sinh(λw/2)/(λw/2). The three are empty where no channel has a slope.
+        slope_scale: Factor of e^{λt}; with the width, f is scale · e^{λt} · sinh(λw/2)/(λw/2), divided by its
+            sum over bins and integrals: β counts events. The three are empty where no channel has a slope.
         near_peak: Part of the row within ±2σ of the peak, shape (n_rows,); empty for events.
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 from darksieve.evaluation.limits.compilation import compiled
 from darksieve.evaluation.limits.problem import Floats, Integers
 
-BARRIER = 1e-10  # events, in rows without any
+BARRIER = 1e-7  # events, in rows without any
 
 
 class Scratch(NamedTuple):
@@ -49,7 +49,7 @@ class Scratch(NamedTuple):
     step: Floats
     right: Floats
     trial: Floats
-    best: Floats
+    begin: Floats
     free: Integers
 
 
@@ -160,18 +160,20 @@ def make_scratch(rows, structure, p):
 
 
 @compiled()
-def set_counts(scratch, rows, p, counts, origin, auxiliary):
-    """The data of the following fits: counts from ``origin`` on, and the constraints' measured values."""
-    begin = rows.start[p, 0]
+def set_barrier(scratch, barrier):
+    """Events that rows without any are given for the logarithm."""
     for r in range(scratch.nu.size):
-        n = counts[origin + r]
-        scratch.observed[r] = n
-        if n > 0.0:
-            scratch.counts[r] = max(n, BARRIER)
-            scratch.threshold[r] = max(1e-6 * n, BARRIER)
-        else:  # an empty row
-            scratch.counts[r] = BARRIER if rows.exposure[begin + r] > 0.0 else 0.0
-            scratch.threshold[r] = BARRIER
-        scratch.inverse[r] = 1.0 / scratch.counts[r] if scratch.counts[r] > 0.0 else 1.0
+        n = scratch.observed[r]
+        scratch.counts[r] = max(n, barrier)
+        scratch.threshold[r] = max(1e-6 * n, barrier)
+        scratch.inverse[r] = 1.0 / scratch.counts[r]
+
+
+@compiled()
+def set_counts(scratch, counts, origin, auxiliary):
+    """The data of the following fits: counts from ``origin`` on, and the constraints' measured values."""
+    for r in range(scratch.nu.size):
+        scratch.observed[r] = counts[origin + r]
+    set_barrier(scratch, BARRIER)
     for t in range(auxiliary.size):
         scratch.auxiliary[t] = auxiliary[t]

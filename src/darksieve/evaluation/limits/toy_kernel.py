@@ -67,5 +67,5 @@ def run_toys(
             counts[r] = poisson(state, expected[r])
         for t in range(auxiliary.size):
             auxiliary[t] = generated[shared + t] + normal(state)
-        set_counts(scratch, rows, p, counts, 0, auxiliary)
+        set_counts(scratch, counts, 0, auxiliary)
         q[i] = _test_statistic(rows, structure, p, scratch, generated, mu, x, moved, tolerance)
