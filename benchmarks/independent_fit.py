@@ -1,7 +1,7 @@
-"""A limit at one mass by textbook means: numpy for the likelihood, iminuit for the fits, bisection for the root.
+"""A limit at one mass by textbook means: numpy for the likelihood, iminuit for the fits, Brent for the root.
 
-Shares no code with the limit tool's engine: the peak is integrated from its own closed form at every call, with the
-width and the mean that the nuisances ask for, so it checks the engine's templates too.
+Shares no code with the limit tool's engine: the peak is integrated from its own closed form at every call, with
+the width and the mean that the nuisances ask for, so it checks the engine's templates too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 def crystal_ball_cdf(
     x: Floats, mean: float, sigma: float, tails: tuple[float, float, float, float]
 ) -> Floats:
-    """Integral up to x, not normalised, of a Gaussian core with power-law tails (Crystal Ball on both sides)."""
+    """Integral up to x, not normalised, of a Gaussian core with power-law tails on both sides."""
     a_left, n_left, a_right, n_right = tails
     t = (np.asarray(x, float) - mean) / sigma
     root = np.sqrt(2 * np.pi)
@@ -151,8 +151,8 @@ class Likelihood:
     def twice_nll(self, mu: float, x: Floats) -> float:
         """Twice the negative log likelihood in saturated form."""
         total = float(np.sum(x[: len(self.names) + self.n_peaks] ** 2))
-        for n, nu in zip(self.data, self.expected(mu, x), strict=True):
-            nu = np.maximum(nu, 1e-9)
+        for n, expected in zip(self.data, self.expected(mu, x), strict=True):
+            nu = np.maximum(expected, 1e-9)
             total += 2 * float(np.sum(nu - n + n * np.log(np.maximum(n, 1e-300) / nu)))
         return total
 
@@ -186,7 +186,7 @@ def limits(model: SearchModel, point: Point, confidence_level: float) -> tuple[f
     _, x_zero, at_zero = like.fit(0.0)
     asimov = Likelihood(model, point)
     asimov.data = like.expected(0.0, x_zero)
-    # auxiliary measurements of the Asimov set stay at the post-fit values, so its minimum is that of its truth
+    # auxiliary measurements of the Asimov set are the post-fit values: its minimum is its truth
     n = len(like.names) + like.n_peaks
     centre = x_zero[:n]
 
