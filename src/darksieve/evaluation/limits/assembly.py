@@ -12,6 +12,7 @@ from darksieve.evaluation.limits.compilation import run_in_threads
 from darksieve.evaluation.limits.components import (
     CountingSignal,
     CrystalBallSignal,
+    GaussianSignal,
     KnownBackground,
     OneSlopeBackground,
     PeakingCrystalBall,
@@ -38,6 +39,7 @@ from darksieve.evaluation.limits.shapes import (
 )
 from darksieve.evaluation.limits.windows import Spans
 
+SIGNALS = (GaussianSignal, CrystalBallSignal, TemplateSignal, CountingSignal)
 _FAMILY = {"chebyshev": CHEBYSHEV, "bernstein": BERNSTEIN, "exponential": EXPONENTIAL, "power": POWER}
 
 
@@ -47,7 +49,7 @@ class Component:
 
     events: float
     effects: tuple[tuple[int, int, float], ...]  # (nuisance, kind, size)
-    peak: Peaking | TemplateBackground | None
+    peak: Peaking | TemplateBackground | Signal | None
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,7 @@ def make_rows(
         for entry in of_point:
             table.add(entry.signal if entry is not None else None)
     fills: list[tuple[int, int, int, int, float]] = []
+    copies: list[tuple[int, int, int, float]] = []
     events = n_events > 0
     for p, of_point in enumerate(entries):
         for c, entry in enumerate(of_point):
@@ -271,6 +274,9 @@ def make_rows(
             for peak, n_expected in peaks:
                 if peak is None:
                     columns[place] = n_expected
+                elif isinstance(peak, SIGNALS):  # normalised in the window, as the signal itself
+                    scale = n_expected * layout.share[p].sum() / layout.share[p, c]
+                    copies.append((int(column_start[p, c]), place, end - begin, scale))
                 else:
                     item = table.add(peak)
                     whole = 1.0 if isinstance(peak, TemplateBackground) else table.whole(item)
@@ -290,6 +296,8 @@ def make_rows(
         )  # fmt: skip
 
     run_in_threads(build, n_problems, threads)
+    for origin, place, size, factor in copies:
+        columns[place : place + size] = factor * columns[origin : origin + size]
     if fills:
         items, begins, ends_of, places, scale = (np.array(x) for x in zip(*fills, strict=True))
         fill_peaks(shapes, items, begins, ends_of, places, scale, spans.low, spans.high, columns)

@@ -25,7 +25,7 @@ from darksieve.evaluation.limits.components import (
 )
 from darksieve.evaluation.limits.document import Background, SearchModel, Signal
 from darksieve.evaluation.limits.parameters import make_structure
-from darksieve.evaluation.limits.problem import LINEAR, LOG_NORMAL, ProblemBatch
+from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL, ProblemBatch
 from darksieve.evaluation.limits.windows import MAX_BINS, ChannelRows, make_spans
 
 BINS_PER_SIGMA = 24.0  # bias of the expected limit below 1e-4 (measured)
@@ -127,13 +127,20 @@ def _own_nuisance(channel: str) -> str:
     return f"background of {channel}"
 
 
+def spurious_nuisance(channel: str) -> str:
+    """Name of the nuisance behind a channel's ``spurious_signal``."""
+    return f"spurious signal of {channel}"
+
+
 def _nuisance_names(
     model: SearchModel, points: Sequence[int], choice: Mapping[str, int] | int
 ) -> dict[str, int]:
     names: dict[str, int] = {nuisance.name: 0 for nuisance in model.nuisances}
     for i in points:
-        for channel in model.points[i].channels:
+        for channel, signal in model.points[i].channels.items():
             background = _background(model, i, channel, choice)
+            if signal.spurious_signal > 0:
+                names[spurious_nuisance(channel)] = 0
             for peak in getattr(background, "peaking", ()):
                 if peak.uncertainty > 0:
                     names[peak.name] = 0
@@ -191,6 +198,9 @@ def _entry(
                 f"{place}: peaking {peak.name!r} has a tail power of {min(peak.n_left, peak.n_right)}, whose "
                 "yield on the whole line is infinite; give n > 1"
             )
+    if signal.spurious_signal > 0:  # θ N events of the signal's nominal shape; last (see make_structure)
+        effect = (nuisances[spurious_nuisance(channel)], ADDITIVE, signal.spurious_signal)
+        components.append(Component(1.0, (effect,), signal))
     return Entry(signal, background, tuple(components), _sigma(signal))
 
 

@@ -324,6 +324,16 @@ Backgrounds = Annotated[
 class _Signal(Part):
     yield_per_unit: NonNegative
     background: Backgrounds | None = None
+    spurious_signal: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _check_spurious(self) -> Self:
+        if self.spurious_signal > 0 and not self.yield_per_unit > 0:
+            raise fault(
+                "a spurious signal where no signal is expected; leave it out, or give a 'yield_per_unit'",
+                "spurious_signal",
+            )
+        return self
 
 
 class _WindowedSignal(_Signal):

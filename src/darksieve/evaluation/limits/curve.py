@@ -43,11 +43,20 @@ class Numbers(Part):
         return values if values and any(value is not None for value in values.values()) else None
 
 
+class GoodnessOfFit(Part):
+    """Saturated-likelihood χ² of the fit with signal in the point's windows, and its asymptotic p-value."""
+
+    chi2: float
+    n_dof: int
+    p_value: float
+
+
 class LimitPoint(Numbers):
     """Limits at one point, in units of the curve's parameter.
 
     ``expected`` and ``cls_expected`` map the band's level to its value. ``observed_error`` is the statistical
     error of a limit by toys. ``asymptotic`` holds the asymptotic numbers where ``method`` is another.
+    ``background_family`` is the best one without signal, where a list of backgrounds was profiled.
     """
 
     label: str
@@ -61,6 +70,7 @@ class LimitPoint(Numbers):
     asymptotic: Numbers | None = None
     n_toys: int | None = None
     background_family: str | None = None
+    goodness_of_fit: GoodnessOfFit | None = None
     note: str | None = None
 
     @property

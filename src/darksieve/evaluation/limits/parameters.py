@@ -65,7 +65,8 @@ def make_structure(
             size = end - begin
             origin = int(rows.column_start[p, c]) + n_signal * size
             n_fixed = len(entry.components)
-            fixed = rows.columns[origin : origin + n_fixed * size].sum()
+            n_expected = n_fixed - (entry.signal.spurious_signal > 0)  # the last component is zero at θ = 0
+            fixed = rows.columns[origin : origin + n_expected * size].sum()
             origin += n_fixed * size
             basis = rows.columns[origin : origin + int(layout.n_linear[p, c]) * size].reshape(-1, size)
             counts = float(rows.counts[begin:end].sum())

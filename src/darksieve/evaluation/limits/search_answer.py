@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from darksieve.errors import InputError
 from darksieve.evaluation.limits.compile import fitted_points
 from darksieve.evaluation.limits.counting import significance_of
 from darksieve.evaluation.limits.curve import LimitPoint, Numbers, Status
+from darksieve.evaluation.limits.discrete_profiling import has_several_backgrounds, limits_with_choices
 from darksieve.evaluation.limits.document import (
     BinnedData,
     CountingData,
@@ -43,33 +44,48 @@ def answer_search(
     for begin in range(0, len(model.points), PORTION):
         portion = range(begin, min(begin + PORTION, len(model.points)))
         to_fit = [i for i in portion if i in fitted]
-        arrays = _asymptotic(model, to_fit, asked) if to_fit else None
-        row = {i: r for r, i in enumerate(to_fit)}
+        several = [i for i in to_fit if has_several_backgrounds(model, i)]
+        single = [i for i in to_fit if i not in set(several)]
+        solved: dict[int, tuple[LimitArrays, int, str | None]] = {}
+        if single:
+            arrays = _asymptotic(model, single, asked)
+            solved |= {i: (arrays, r, None) for r, i in enumerate(single)}
+        if several:
+            arrays, families = limits_with_choices(model, several, **_options(asked))
+            solved |= {i: (arrays, r, families[r]) for r, i in enumerate(several)}
         points = []
         for i in portion:
             point = model.points[i]
-            if i not in fitted or arrays is None:
+            if i not in solved:
                 status: Status = point.status or "no_signal"
                 points.append(LimitPoint(label=labels[i], mass=point.mass, status=status))
                 continue
-            points.append(_answer_point(model, i, labels[i], arrays, row[i], asked, stream))
+            points.append(_answer_point(model, i, labels[i], solved[i], asked, stream))
         yield points
 
 
 def _asymptotic(model: SearchModel, points: list[int], asked: Asked) -> LimitArrays:
-    return limits_of_search(
-        model,
-        points=points,
-        confidence_level=asked.confidence_level,
-        test_statistic=asked.test_statistic,
-        bands=asked.bands,
-        cls_at=asked.cls_at,
-    )
+    return limits_of_search(model, points=points, **_options(asked))
+
+
+def _options(asked: Asked) -> dict[str, Any]:
+    return {
+        "confidence_level": asked.confidence_level,
+        "test_statistic": asked.test_statistic,
+        "bands": asked.bands,
+        "cls_at": asked.cls_at,
+    }
 
 
 def _answer_point(
-    model: SearchModel, i: int, label: str, arrays: LimitArrays, r: int, asked: Asked, stream: int
+    model: SearchModel,
+    i: int,
+    label: str,
+    solved: tuple[LimitArrays, int, str | None],
+    asked: Asked,
+    stream: int,
 ) -> LimitPoint:
+    arrays, r, family = solved
     point = model.points[i]
     status = cast(Status, arrays.status[r])
     numbers = Numbers(
@@ -110,10 +126,14 @@ def _answer_point(
         significance=None if blind else number(arrays.significance[r]),
         method="asymptotic",
         status=status,
+        background_family=family,
         note=_note(model, point),
     )
     if not better:
         return answered
+    if family is not None:
+        note = "asymptotic: toys are not thrown where several backgrounds are profiled"
+        return answered.model_copy(update={"note": note})
     seed = np.random.SeedSequence(asked.seed, spawn_key=(3, stream, i))
     source = SearchToys(model, i, seed=seed, test_statistic=asked.test_statistic)
     by_toys = with_toys(answered, source, asked, asymptotic_beside=True)
@@ -157,6 +177,8 @@ def as_count(model: SearchModel, point: Point) -> tuple[float | None, float, flo
     [(name, signal)] = point.channels.items()
     backgrounds = model.background_of(point, name)
     if not isinstance(signal, CountingSignal) or len(backgrounds) != 1 or not signal.yield_per_unit > 0:
+        return None
+    if signal.spurious_signal > 0:
         return None
     background = backgrounds[0]
     if not isinstance(background, KnownBackground) or background.uncertainty > 0:
