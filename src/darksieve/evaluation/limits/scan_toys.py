@@ -8,6 +8,7 @@ not enough by itself (its error grows in the tail), so what comes near the obser
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -309,13 +310,18 @@ def scan_toys(
     largest = float(np.nanmax(data.significance))
     order = np.argsort(data.masses, kind="stable")
     n_above, n_fits, crossings = 0, 0, []
-    for chunk, begin in enumerate(range(0, n_toys, CHUNK)):
-        toys = throw(scan, min(CHUNK, n_toys - begin), seed, chunk)
-        z = linear_scores(scan, toys)
-        crossings.append(count_up_crossings(z[:, order], REFERENCE_LEVEL))
-        above, fits = _count_above(scan, toys, z, largest, margin, threads)
-        n_above += above
-        n_fits += fits
+    sizes = [min(CHUNK, n_toys - begin) for begin in range(0, n_toys, CHUNK)]
+    with ThreadPoolExecutor(1) as pool:  # the next chunk is thrown while this one is looked at
+        coming = pool.submit(throw, scan, sizes[0], seed, 0)
+        for chunk in range(len(sizes)):
+            toys = coming.result()
+            if chunk + 1 < len(sizes):
+                coming = pool.submit(throw, scan, sizes[chunk + 1], seed, chunk + 1)
+            z = linear_scores(scan, toys)
+            crossings.append(count_up_crossings(z[:, order], REFERENCE_LEVEL))
+            above, fits = _count_above(scan, toys, z, largest, margin, threads)
+            n_above += above
+            n_fits += fits
     counts = np.concatenate(crossings)
     error = float(counts.std() / math.sqrt(len(counts)))
     return ScanToys(largest, n_toys, n_above, float(counts.mean()), error, n_fits)
