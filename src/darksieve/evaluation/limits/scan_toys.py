@@ -31,8 +31,9 @@ from darksieve.evaluation.limits.problem import Floats, Integers, ProblemBatch
 MARGIN = 0.7  # the linear score may miss a full fit by so much
 BINS_PER_SIGMA = 8.0  # of values, which are binned for the toys
 BLOCK = 32  # masses whose windows are multiplied together
-CHUNK = 1000  # toys thrown from one stream
-FITS_AT_ONCE = 20_000
+CHUNK = 1000  # toys thrown from one stream, fewer where the scan has many bins
+COUNTS_AT_ONCE = 16_000_000  # of a chunk: 128 MB
+ROWS_AT_ONCE = 3_000_000  # of full fits
 
 
 class ToysNotShared(Exception):  # noqa: N818 - a reason, not a fault
@@ -247,8 +248,10 @@ def full_significances(
         threads: Passed to the engine.
     """
     result = np.empty(len(toy))
-    for begin in range(0, len(toy), FITS_AT_ONCE):
-        part = slice(begin, begin + FITS_AT_ONCE)
+    most = max(len(bins) for bins in scan.bins)
+    portion = max(1, ROWS_AT_ONCE // most)
+    for begin in range(0, len(toy), portion):
+        part = slice(begin, begin + portion)
         batch = _pairs(scan, toys, toy[part], point[part])
         answer = upper_limits(
             batch, observed=False, expected=False, errors=False, threads=threads, tolerance=1e-5
@@ -310,7 +313,8 @@ def scan_toys(
     largest = float(np.nanmax(data.significance))
     order = np.argsort(data.masses, kind="stable")
     n_above, n_fits, crossings = 0, 0, []
-    sizes = [min(CHUNK, n_toys - begin) for begin in range(0, n_toys, CHUNK)]
+    chunk_size = max(1, min(CHUNK, COUNTS_AT_ONCE // scan.background.size))
+    sizes = [min(chunk_size, n_toys - begin) for begin in range(0, n_toys, chunk_size)]
     with ThreadPoolExecutor(1) as pool:  # the next chunk is thrown while this one is looked at
         coming = pool.submit(throw, scan, sizes[0], seed, 0)
         for chunk in range(len(sizes)):
