@@ -25,7 +25,7 @@ COMMAND = "python -m benchmarks.chain"
 DEMO = ["run", "gamma_alp", "--set", "luminosity_fb=10", "--unblind"]  # what `make demo` runs
 MAX_SECONDS = 300.0
 MAX_MEMORY_MB = 4096.0
-N_MASSES = 8
+N_MASSES = 4
 AGREEMENT = 1e-3
 
 

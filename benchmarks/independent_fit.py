@@ -1,7 +1,7 @@
 """A limit at one mass by textbook means: numpy for the likelihood, iminuit for the fits, Brent for the root.
 
-Shares no code with the limit tool's engine: the peak is integrated from its own closed form at every call, with
-the width and the mean that the nuisances ask for, so it checks the engine's templates too.
+Shares no code with the engine of the limit tool: the peak is integrated from its own closed form at every call,
+with the width and the mean that the nuisances ask for, so it checks the templates too.
 """
 
 from __future__ import annotations
