@@ -1,6 +1,6 @@
 """A limit at one mass by textbook means: numpy for the likelihood, iminuit for the fits, Brent for the root.
 
-Shares no code with the engine of the limit tool: the peak is integrated from its own closed form at every call,
+Shares no code with the engine of the limit tool: the peak is integrated from its closed form at every call,
 with the width and the mean that the nuisances ask for, so it checks the templates too.
 """
 
