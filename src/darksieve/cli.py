@@ -53,6 +53,13 @@ class TestStatistic(StrEnum):
     Q = "q"
 
 
+class Bands(StrEnum):
+    """−2 … +2 standard deviations, or the quantiles 2.5, 16, 50, 84 and 97.5 %."""
+
+    SIGMA = "sigma"
+    QUANTILE = "quantile"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"darksieve {__version__}")
@@ -180,6 +187,7 @@ def limits(
     interpolation: Annotated[
         str | None, typer.Option(help="Of a workspace's modifiers, for example normsys=code1,histosys=code0.")
     ] = None,
+    bands: Annotated[Bands, typer.Option(help="Levels of the expected band.")] = Bands.SIGMA,
     seed: Annotated[int, typer.Option(help="Seed of toys.", min=0)] = 1,
 ) -> None:
     """The limit tool alone: documents in, limits out."""
@@ -194,6 +202,7 @@ def limits(
         cls_at=cls_at,
         test_statistic=test_statistic.value,
         interpolation=interpolation,
+        bands=bands.value,
         seed=seed,
     )
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from darksieve.errors import InputError
-from darksieve.evaluation.limits.answer import answer_documents
+from darksieve.evaluation.limits.answer import InterruptedScanError, answer_documents
+from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.progress import bar, say
 
 
@@ -23,6 +24,7 @@ def limits_of_documents(
     cls_at: float | None,
     test_statistic: Literal["qtilde", "q"],
     interpolation: str | None,
+    bands: Literal["sigma", "quantile"],
     seed: int,
 ) -> None:
     """Answer documents and write ``output`` with a CSV beside it.
@@ -37,27 +39,36 @@ def limits_of_documents(
         raise InputError(
             f"--cl {confidence_level}: a confidence level lies between 0 and 1, for example 0.95"
         )
-    with bar("limits") as progress:
-        curve = answer_documents(
-            list(documents),
-            confidence_level=confidence_level,
-            method=method,
-            n_toys=n_toys,
-            cls_at=cls_at,
-            test_statistic=test_statistic,
-            interpolation=interpolation,
-            seed=seed,
-            progress=progress,
-        )
-    curve.save(output)
-    curve.save(output.with_suffix(".csv"))
-    _summarise(curve, output)
+    try:
+        with bar("limits") as progress:
+            curve = answer_documents(
+                list(documents),
+                confidence_level=confidence_level,
+                method=method,
+                n_toys=n_toys,
+                cls_at=cls_at,
+                test_statistic=test_statistic,
+                interpolation=interpolation,
+                bands=bands,
+                seed=seed,
+                progress=progress,
+            )
+    except InterruptedScanError as stopped:  # what is done is never lost
+        _save(stopped.curve, output)
+        raise
+    _save(curve, output)
     wanted = [point for point in curve.points if point.status not in ("vetoed", "no_signal")]
     if wanted and not any(point.succeeded for point in wanted):
         raise RuntimeError(f"no point succeeded; {output} says why")
 
 
-def _summarise(curve, output: Path) -> None:  # type: ignore[no-untyped-def]  # a LimitCurve
+def _save(curve: LimitCurve, output: Path) -> None:
+    curve.save(output)
+    curve.save(output.with_suffix(".csv"))
+    _summarise(curve, output)
+
+
+def _summarise(curve: LimitCurve, output: Path) -> None:
     states: dict[str, int] = {}
     for point in curve.points:
         states[point.status] = states.get(point.status, 0) + 1

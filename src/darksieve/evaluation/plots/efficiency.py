@@ -17,6 +17,7 @@ from darksieve.evaluation.plots.axes import (
     set_log_y,
     set_mass_axis,
     set_y,
+    with_gaps,
 )
 from darksieve.evaluation.plots.style import (
     COLOURS,
@@ -40,8 +41,10 @@ def _draw_curves(
     curves: Mapping[str, ArrayLike],
     errors: Mapping[str, ArrayLike] | None,
     prefix: str,
+    vetoes: Sequence[VetoLike],
 ) -> tuple[Axes, dict[str, Floats], list[Floats], Floats]:
     points = as_floats(masses, "masses")
+    gaps = as_vetoes(vetoes)
     if not curves:
         raise ValueError(f"nothing to draw: no {prefix}")
     _, axes = new_figure(7.2, 4.6)
@@ -54,13 +57,13 @@ def _draw_curves(
         table[f"{prefix}_{name}"] = values
         shown.append(values)
         marker: dict[str, Any] = {"marker": "o", "markersize": 3.5} if sparse else {}
-        axes.plot(
-            points, values, color=colour, linewidth=1.2, label=plain(name), gid=f"{prefix}-{name}", **marker
-        )
+        x, y = with_gaps(points, values, gaps)
+        axes.plot(x, y, color=colour, linewidth=1.2, label=plain(name), gid=f"{prefix}-{name}", **marker)
         if errors and name in errors:
             error = as_floats(errors[name], f"error of {prefix} of {name}", points.shape)
             table[f"{prefix}_{name}_error"] = error
-            axes.fill_between(points, values - error, values + error, color=colour, alpha=0.2, linewidth=0)
+            x, ends = with_gaps(points, np.stack([values - error, values + error]), gaps)
+            axes.fill_between(x, ends[0], ends[1], color=colour, alpha=0.2, linewidth=0)
     return axes, table, shown, points
 
 
@@ -105,7 +108,7 @@ def draw_signal_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "efficiency")
+    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "efficiency", vetoes)
     set_y(axes, np.zeros(1), *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4), room_below=0.0)
     axes.set_ylabel("Signal efficiency")
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -138,7 +141,7 @@ def draw_background_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "background_efficiency")
+    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "background_efficiency", vetoes)
     set_log_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel("Background efficiency")
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -171,7 +174,7 @@ def draw_boundaries(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, boundaries, None, "score")
+    axes, table, shown, points = _draw_curves(masses, boundaries, None, "score", vetoes)
     set_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel(score_label)
     _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
@@ -205,7 +208,7 @@ def draw_percent_of_ceiling(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, percent, errors, "percent_of_ceiling")
+    axes, table, shown, points = _draw_curves(masses, percent, errors, "percent_of_ceiling", vetoes)
     lines = [np.array([100.0])]
     axes.axhline(100, color="black", linewidth=0.8)
     if goal is not None:
