@@ -252,7 +252,7 @@ def make_rows(
     problem_of, channel_of = _owners(spans.start)
     n_events = np.zeros(layout.family.shape)
     is_event = spans.exposure == 0
-    np.add.at(n_events, (problem_of[is_event], channel_of[is_event]), 1.0)
+    np.add.at(n_events, (problem_of[is_event], channel_of[is_event]), spans.counts[is_event])
     event_scale = (layout.window[..., 1] - layout.window[..., 0]) / np.maximum(n_events, 1.0)
     table = ShapeTable()
     for of_point in entries:
@@ -260,7 +260,6 @@ def make_rows(
             table.add(entry.signal if entry is not None else None)
     fills: list[tuple[int, int, int, int, float]] = []
     copies: list[tuple[int, int, int, float]] = []
-    events = n_events > 0
     for p, of_point in enumerate(entries):
         for c, entry in enumerate(of_point):
             if entry is None:
@@ -303,8 +302,7 @@ def make_rows(
         fill_peaks(shapes, items, begins, ends_of, places, scale, spans.low, spans.high, columns)
         for _, begin, end, place, _ in fills:
             p, c = problem_of[begin], channel_of[begin]
-            if events[p, c]:
-                columns[place : place + end - begin] *= np.where(is_event[begin:end], event_scale[p, c], 1.0)
+            columns[place : place + end - begin] *= np.where(is_event[begin:end], event_scale[p, c], 1.0)
     return Rows(
         spans.start,
         column_start,

@@ -224,7 +224,7 @@ def _sum_rows(nu, positive, threshold, counts, observed, exposure, inverse, loga
     return value
 
 
-@compiled(inner=True)
+@compiled()
 def barrier_value(scratch):
     """What the barrier of the empty rows adds to the value at the last ν; not part of the likelihood."""
     total = 0.0

@@ -26,7 +26,12 @@ from darksieve.evaluation.limits.asymptotics import (
     WANT_EXPECTED,
     WANT_OBSERVED,
 )
-from darksieve.evaluation.limits.likelihood import differentiate, evaluate, set_expectation
+from darksieve.evaluation.limits.likelihood import (
+    barrier_value,
+    differentiate,
+    evaluate,
+    set_expectation,
+)
 from darksieve.evaluation.limits.problem import Floats, ProblemBatch, Rows
 from darksieve.evaluation.limits.scratch import make_scratch, set_counts
 
@@ -109,7 +114,9 @@ class MinuitProblem:
                 minuit.simplex(ncall=20000)
             minuit.migrad(ncall=20000)
             if np.isfinite(minuit.fval) and (minuit.valid or minuit.fmin.edm < 1e-5):
-                found = (float(minuit.fval), np.array(minuit.values), float(minuit.fmin.edm))
+                values = np.array(minuit.values)
+                value = self.value(values) - float(barrier_value(self.scratch))
+                found = (value, values, float(minuit.fmin.edm))
                 if best is None or found[0] < best[0]:
                     best = found
                 if attempt > 0 or minuit.fmin.edm < 1e-6:

@@ -6,8 +6,8 @@ The expected number of events in row r of channel c is
 
 with one signal strength μ, nuisances θ of unit Gaussian constraint, and the free background coefficients β
 (and one slope λ) of each channel. A row is a bin (exposure 1), an observed event (exposure 0, count 1,
-densities as templates) or an integral over the window (exposure 1, count 0): binned and exact unbinned
-likelihoods are one sum Σ [a ν − n ln ν].
+densities as templates), an integral over the window (exposure 1, count 0) or a place where the density must
+stay positive (neither): binned and exact unbinned likelihoods are one sum Σ [a ν − n ln ν].
 """
 
 from __future__ import annotations

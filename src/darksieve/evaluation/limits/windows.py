@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darksieve.evaluation.limits.components import BinnedData, CountingData, CountingSignal, UnbinnedData
+from darksieve.evaluation.limits.components import (
+    BinnedData,
+    CountingData,
+    CountingSignal,
+    CrystalBallSignal,
+    GaussianSignal,
+    TemplateSignal,
+    UnbinnedData,
+)
 from darksieve.evaluation.limits.document import Channel, Signal, kept_bins
 from darksieve.evaluation.limits.problem import Floats, Integers
 
 MIN_BINS, MAX_BINS = 100, 3000
+N_GUARDS = 41
+WindowedSignal = GaussianSignal | CrystalBallSignal | TemplateSignal
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class ChannelRows:
         return lows, highs, counts, np.ones(lows.size)
 
     def events(self, signal: Signal, sigma: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """Rows of the exact likelihood: one per event and one integral per kept interval; bins if binned."""
+        """Rows of the exact likelihood: events, an integral per kept interval, guards; bins if binned."""
         if self.values is None or isinstance(signal, CountingSignal):
             return self.bins(signal, sigma)
         intervals = kept_intervals(signal.window, signal.exclude)
@@ -128,11 +138,12 @@ class ChannelRows:
         ]
         events = np.concatenate(inside)
         a, b = np.array(intervals).T
+        guards = _guards(signal, sigma, intervals)
         return (
-            np.concatenate([events, a]),
-            np.concatenate([events, b]),
-            np.concatenate([np.ones(events.size), np.zeros(a.size)]),
-            np.concatenate([np.zeros(events.size), np.ones(a.size)]),
+            np.concatenate([events, a, guards]),
+            np.concatenate([events, b, guards]),
+            np.concatenate([np.ones(events.size), np.zeros(a.size + guards.size)]),
+            np.concatenate([np.zeros(events.size), np.ones(a.size), np.zeros(guards.size)]),
         )
 
     def _count(self, signal: CountingSignal) -> float:
@@ -146,6 +157,17 @@ class ChannelRows:
         if self.edges is not None:
             return float(self.contents[kept_bins(self.edges, signal.window)].sum())
         return 0.0
+
+
+def _guards(signal: WindowedSignal, sigma: float, intervals: Sequence[tuple[float, float]]) -> Floats:
+    """Where the density must stay positive although no event is there: a row without exposure or count."""
+    mean = signal.mean_and_sigma[0] if isinstance(signal, TemplateSignal) else signal.mean
+    low, high = signal.window
+    points = np.concatenate([mean + sigma * np.linspace(-4, 4, N_GUARDS), np.linspace(low, high, N_GUARDS)])
+    kept = np.zeros(points.size, bool)
+    for a, b in intervals:
+        kept |= (points >= a) & (points <= b)
+    return points[kept]
 
 
 def make_spans(
