@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from darksieve.atomic import write_json
 from darksieve.errors import InputError
+from darksieve.evaluation.objectives import asimov_significance, make_objective
 from darksieve.evaluation.scan_grid import mass_grid
 from darksieve.evaluation.search_building import in_vetoes
 from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
@@ -179,7 +180,9 @@ def _document(
             seed=config.seed,
         )
         entry = points.as_document()
-        document["points"].extend(entry.pop("points"))
+        rows = entry.pop("points")
+        add_other_figures_of_merit(rows, document["n_categories"], yield_per_efficiency(context, channel))
+        document["points"].extend(rows)
         document["choice"][channel] = entry.pop("choice")
         select = config.channels[channel].select
         document["boundaries"][channel] = {
@@ -188,6 +191,41 @@ def _document(
             "observable": observable_of(context, channel),
         }
     return document
+
+
+def add_other_figures_of_merit(rows: list[dict[str, Any]], n_categories: int, unit_yield: float) -> None:
+    """Put Punzi's and the Asimov significance's verdict beside the expected limit, all categories together.
+
+    ``punzi_strength`` is the smallest strength that would be discovered at 3 σ or excluded (Punzi's improved
+    formula), ``discovery_strength`` the one of a median significance of 3 σ with known background, both in units
+    of the parameter; ``asimov_significance`` is that of a signal at the expected limit. Null without background.
+
+    Args:
+        rows: Points of ``working_points.json``, the categories of a mass in consecutive rows; changed in place.
+        n_categories: Categories of a mass.
+        unit_yield: Signal events for one unit of the parameter at full efficiency.
+    """
+    shape = (len(rows) // n_categories, n_categories)
+
+    def column(name: str) -> NDArray[np.float64]:
+        values = [np.nan if row[name] is None else row[name] for row in rows]
+        return np.array(values, dtype=float).reshape(shape)
+
+    signal, background = column("signal_efficiency") * unit_yield, column("n_background")
+    limit = column("expected_limit")[:, 0]
+    usable = (np.isfinite(signal) & np.isfinite(background) & (background > 0) & (signal > 0)).all(axis=1)
+    usable &= np.isfinite(limit)
+    figures = {name: np.full(shape[0], np.nan) for name in ("punzi_strength", "discovery_strength")}
+    figures["asimov_significance"] = np.full(shape[0], np.nan)
+    s, b = signal[usable], background[usable]
+    figures["punzi_strength"][usable] = make_objective("punzi")(s, b)
+    figures["discovery_strength"][usable] = make_objective("discovery_known_background")(s, b)
+    at_limit = asimov_significance(s * limit[usable][:, None], b)
+    figures["asimov_significance"][usable] = np.sqrt(np.sum(at_limit**2, axis=1))
+    for i, row in enumerate(rows):
+        for name, values in figures.items():
+            value = values[i // n_categories]
+            row[name] = float(value) if np.isfinite(value) else None
 
 
 def _n_categories(context: Context) -> int:
