@@ -56,7 +56,7 @@ class LimitPoint(Numbers):
 
     ``expected`` and ``cls_expected`` map the band's level to its value. ``observed_error`` is the statistical
     error of a limit by toys. ``asymptotic`` holds the asymptotic numbers where ``method`` is another.
-    ``background_family`` is the best one without signal, where a list of backgrounds was profiled.
+    ``background_family`` is that of the best fit, where a list of backgrounds was profiled.
     """
 
     label: str

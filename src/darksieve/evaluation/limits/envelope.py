@@ -1,10 +1,10 @@
 """Discrete profiling of the background: limits from the envelope of several families and orders.
 
-The likelihood of a point with a list of backgrounds is Λ(μ) = min over families of [2NLL(μ) + penalty · number
-of the family's free parameters]: the family is one more nuisance, with whole numbers for values. A penalty of
-one per parameter is what a further parameter gains by fitting noise (the p-value correction of the paper),
-two is Akaike's. Every family has its own smooth curve, and the envelope's outermost crossing is the outermost
-of theirs: roots are sought curve by curve, for all points at once.
+The likelihood of a point with a list of backgrounds is Λ(μ) = min over families of [2NLL(μ) + penalty ·
+number of the family's free parameters]: the family is one more nuisance, with whole numbers for values. A
+penalty of one per parameter is what a further parameter gains by fitting noise (the p-value correction of the
+paper), two is Akaike's. Every family has its own smooth curve, and the envelope's outermost crossing is the
+outermost of theirs: roots are sought curve by curve, for all points at once.
 
 References:
     P. D. Dauncey, M. Kenzie, N. Wardle, G. J. Davies, JINST 10 (2015) P04015, arXiv:1408.6865.
@@ -48,15 +48,15 @@ class EnvelopeLimits:
     """Limits of points whose backgrounds were profiled over a list.
 
     Attributes:
-        limits: As from the engine; the Asimov set is the background alone of ``families``, and its test
-            statistic is the envelope, too.
-        families: Best family without signal (blind: the first of the list), one per point.
-        families_at_best_fit: Family of the best fit; empty text while blind.
+        limits: As from the engine; the Asimov set is the background alone of
+            ``families_without_signal``, and its test statistic is the envelope, too.
+        families: Family of the best fit (blind: the first of the list), one per point.
+        families_without_signal: Best family without signal, that of the Asimov set (blind: the first).
     """
 
     limits: LimitArrays
     families: tuple[str, ...]
-    families_at_best_fit: tuple[str, ...]
+    families_without_signal: tuple[str, ...]
 
 
 def has_choice(model: SearchModel, point: int) -> bool:
@@ -89,20 +89,23 @@ def combinations(model: SearchModel, point: int) -> list[dict[str, int]]:
 
 
 def family_name(model: SearchModel, point: int, choice: dict[str, int]) -> str:
-    """Such as ``chebyshev 2``; with several channels ``c1: chebyshev 2, c2: exponential``."""
+    """Families of the channels that have a choice, such as ``c1: chebyshev 2, c2: exponential``."""
     of_point = model.points[point]
-    names = {}
+    names = []
     for channel in of_point.channels:
         options = model.background_of(of_point, channel)
-        if len(options) == 1 and len(of_point.channels) > 1:
+        if len(options) == 1:
             continue
         labels = [f"{b.family} {getattr(b, 'order', '')}".strip() for b in options]
-        chosen = min(choice.get(channel, 0), len(options) - 1)
-        twice = labels.count(labels[chosen]) > 1
-        names[channel] = f"{labels[chosen]} (number {chosen + 1})" if twice else labels[chosen]
-    if len(of_point.channels) == 1:
-        return next(iter(names.values()))
-    return ", ".join(f"{channel}: {name}" for channel, name in names.items())
+        label = labels[choice.get(channel, 0)]
+        if any(
+            a.family == b.family and a != b and labels[i] == labels[k] == label
+            for i, a in enumerate(options)
+            for k, b in enumerate(options)
+        ):
+            label += f" (number {choice.get(channel, 0) + 1})"
+        names.append(f"{channel}: {label}")
+    return ", ".join(names)
 
 
 def envelope_limits(
@@ -164,7 +167,7 @@ def envelope_limits(
     return EnvelopeLimits(
         take(LimitArrays.join([part.limits for part in parts]), index),
         tuple(np.array([name for part in parts for name in part.families])[index].tolist()),
-        tuple(np.array([name for part in parts for name in part.families_at_best_fit])[index].tolist()),
+        tuple(np.array([name for part in parts for name in part.families_without_signal])[index].tolist()),
     )
 
 
@@ -430,8 +433,8 @@ class _Envelope:
         )
         return EnvelopeLimits(
             limits,
-            tuple(names[p][family[p]] for p in every),
-            tuple("" if self.data is None else names[p][at_best[p]] for p in every),
+            tuple(names[p][at_best[p]] for p in range(n)),
+            tuple(names[p][family[p]] for p in range(n)),
         )
 
     def _expected(self) -> tuple[Floats, NDArray[np.bool_]]:
@@ -464,7 +467,7 @@ class _Envelope:
         self, lowest: Floats, strengths: Floats, least: Floats, best: Floats, width: Floats
     ) -> Floats:
         # the hull of where Λ is within 1 of its minimum
-        assert self.data is not None  # noqa: S101
+        assert self.data is not None
         ends = np.stack([np.full(self.n, np.inf), np.full(self.n, -np.inf)], axis=1)
         for k, curve in enumerate(self.data):
             for side, sign in enumerate((-1.0, 1.0)):
@@ -478,7 +481,7 @@ class _Envelope:
         self, lowest: Floats, strengths: Floats, best: Floats, median: Floats, failed: NDArray[np.bool_]
     ) -> Floats:
         """Where ln CLs of the envelope falls through ln α for good."""
-        assert self.data is not None  # noqa: S101
+        assert self.data is not None
         curves = self.data
         begin = np.maximum(best, 0.0)
         for k in range(len(curves)):

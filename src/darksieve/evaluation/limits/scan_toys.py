@@ -24,6 +24,7 @@ from darksieve.evaluation.limits.components import (
 )
 from darksieve.evaluation.limits.document import SearchModel, kept_bins
 from darksieve.evaluation.limits.engine import fit, upper_limits
+from darksieve.evaluation.limits.envelope import has_choice
 from darksieve.evaluation.limits.look_elsewhere import REFERENCE_LEVEL, count_up_crossings
 from darksieve.evaluation.limits.minuit import MinuitProblem
 from darksieve.evaluation.limits.problem import Floats, Integers, ProblemBatch
@@ -135,6 +136,8 @@ def share(model: SearchModel) -> SharedScan:
         raise ToysNotShared("the document is blind")
     chosen = fitted_points(model)
     for i in chosen:
+        if has_choice(model, i):
+            raise ToysNotShared(f"point {model.points[i].label!r} profiles over several backgrounds")
         for name, own in model.points[i].channels.items():
             if isinstance(own, CountingSignal):
                 raise ToysNotShared(f"point {model.points[i].label!r} counts instead of scanning a spectrum")

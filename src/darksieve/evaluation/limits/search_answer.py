@@ -11,7 +11,6 @@ from darksieve.errors import InputError
 from darksieve.evaluation.limits.compile import fitted_points
 from darksieve.evaluation.limits.counting import significance_of
 from darksieve.evaluation.limits.curve import LimitPoint, Numbers, Status
-from darksieve.evaluation.limits.discrete_profiling import has_several_backgrounds, limits_with_choices
 from darksieve.evaluation.limits.document import (
     BinnedData,
     CountingData,
@@ -23,6 +22,8 @@ from darksieve.evaluation.limits.document import (
     kept_bins,
 )
 from darksieve.evaluation.limits.engine import LimitArrays, limits_of_search
+from darksieve.evaluation.limits.envelope import envelope_limits, has_choice
+from darksieve.evaluation.limits.envelope_toys import EnvelopeToys
 from darksieve.evaluation.limits.point_answers import Asked, exact_point, number, p0_from_toys, with_toys
 from darksieve.evaluation.limits.search_toys import SearchToys
 
@@ -44,15 +45,15 @@ def answer_search(
     for begin in range(0, len(model.points), PORTION):
         portion = range(begin, min(begin + PORTION, len(model.points)))
         to_fit = [i for i in portion if i in fitted]
-        several = [i for i in to_fit if has_several_backgrounds(model, i)]
+        several = [i for i in to_fit if has_choice(model, i)]
         single = [i for i in to_fit if i not in set(several)]
         solved: dict[int, tuple[LimitArrays, int, str | None]] = {}
         if single:
             arrays = _asymptotic(model, single, asked)
             solved |= {i: (arrays, r, None) for r, i in enumerate(single)}
         if several:
-            arrays, families = limits_with_choices(model, several, **_options(asked))
-            solved |= {i: (arrays, r, families[r]) for r, i in enumerate(several)}
+            found = envelope_limits(model, points=several, **_options(asked))
+            solved |= {i: (found.limits, r, found.families[r]) for r, i in enumerate(several)}
         points = []
         for i in portion:
             point = model.points[i]
@@ -131,11 +132,9 @@ def _answer_point(
     )
     if not better:
         return answered
-    if family is not None:
-        note = "asymptotic: toys are not thrown where several backgrounds are profiled"
-        return answered.model_copy(update={"note": note})
     seed = np.random.SeedSequence(asked.seed, spawn_key=(3, stream, i))
-    source = SearchToys(model, i, seed=seed, test_statistic=asked.test_statistic)
+    throw = SearchToys if family is None else EnvelopeToys
+    source = throw(model, i, seed=seed, test_statistic=asked.test_statistic)
     by_toys = with_toys(answered, source, asked, asymptotic_beside=True)
     if blind or by_toys.status == "failed" or not (answered.best_fit or 0.0) > 0:
         return by_toys

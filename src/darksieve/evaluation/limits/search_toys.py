@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -31,6 +32,7 @@ class SearchToys:
         seed: Of the streams; the numbers do not depend on the order of what is asked.
         test_statistic: ``qtilde`` or ``q``.
         threads: At most so many.
+        choice: Which of several backgrounds the channels take (``EnvelopeToys`` profiles them).
     """
 
     def __init__(
@@ -41,8 +43,11 @@ class SearchToys:
         seed: np.random.SeedSequence,
         test_statistic: Literal["qtilde", "q"] = "qtilde",
         threads: int | None = None,
+        choice: Mapping[str, int] | int = 0,
     ) -> None:
-        self.batch = compile_search(model, points=[point], unbinned=False, bins_per_sigma=BINS_PER_SIGMA)
+        self.batch = compile_search(
+            model, points=[point], choice=choice, unbinned=False, bins_per_sigma=BINS_PER_SIGMA
+        )
         self.seed, self.tilde, self.threads = seed, test_statistic == "qtilde", threads
         self.problem = MinuitProblem(self.batch, 0, self.batch.rows)
         self.nuisances = slice(self.problem.strength + 1, self.problem.n)
@@ -60,6 +65,10 @@ class SearchToys:
             self._parameters[strength] = x
         return self._parameters[strength]
 
+    def pulls(self, strength: float) -> Floats:
+        """The nuisances there, shape (n_nuisances,)."""
+        return self.parameters(strength)[self.nuisances]
+
     def expectation(self, strength: float) -> Floats:
         """Expected counts of the rows, shape (n_rows,)."""
         return np.maximum(self.problem.expectation(self.parameters(strength)), 0.0)
@@ -70,13 +79,14 @@ class SearchToys:
         generator = np.random.default_rng(np.random.SeedSequence(self.seed.entropy, spawn_key=key))
         rates = self.expectation(strength)
         counts = generator.poisson(rates, (n_toys, rates.size)).astype(np.float64)
-        theta = self.parameters(strength)[self.nuisances]
+        theta = self.pulls(strength)
         return counts, generator.normal(theta, 1.0, (n_toys, theta.size))
 
     def _minima(
-        self, counts: Floats, auxiliary: Floats, strength: float | None, start: Floats, bounded: bool
+        self, counts: Floats, auxiliary: Floats, strength: float | None, near: float, bounded: bool
     ) -> tuple[Floats, Floats]:
-        # −ln L and fitted strength of every toy, in portions
+        # −ln L and fitted strength of every toy, in portions; the fits start at the parameters of ``near``
+        start = self.parameters(near)
         values, fitted = np.empty(len(counts)), np.empty(len(counts))
         portion = max(1, MOST_NUMBERS // max(counts.shape[1], 1))
         for begin in range(0, len(counts), portion):
@@ -93,12 +103,12 @@ class SearchToys:
     def _background(self, n_toys: int, chunk: int) -> tuple[Floats, Floats, Floats, Floats]:
         if (n_toys, chunk) not in self._without:
             counts, auxiliary = self.throw(0.0, n_toys, 0, chunk)
-            best = self._minima(counts, auxiliary, None, self.parameters(0.0), self.tilde)
+            best = self._minima(counts, auxiliary, None, 0.0, self.tilde)
             self._without[n_toys, chunk] = (counts, auxiliary, *best)
         return self._without[n_toys, chunk]
 
     def _q(self, strength: float, counts: Floats, auxiliary: Floats, best: Floats, fitted: Floats) -> Floats:
-        at, _ = self._minima(counts, auxiliary, strength, self.parameters(strength), False)
+        at, _ = self._minima(counts, auxiliary, strength, strength, False)
         return np.where(fitted > strength, 0.0, np.maximum(2 * (at - best), 0.0))
 
     def q_observed(self, strength: float) -> float | None:
@@ -107,7 +117,7 @@ class SearchToys:
             return None
         counts = self.batch.rows.counts[None, :]
         auxiliary = self.batch.structure.auxiliary[:1]
-        best, fitted = self._minima(counts, auxiliary, None, self.parameters(0.0), self.tilde)
+        best, fitted = self._minima(counts, auxiliary, None, 0.0, self.tilde)
         return float(self._q(strength, counts, auxiliary, best, fitted)[0])
 
     def test_statistics(self, strength: float, n_toys: int, chunk: int = 0) -> Toys:
@@ -115,14 +125,14 @@ class SearchToys:
         counts, auxiliary, best, fitted = self._background(n_toys, chunk)
         without = self._q(strength, counts, auxiliary, best, fitted)
         rates, nominal = self.expectation(strength), self.expectation(0.0)
-        theta, theta_zero = self.parameters(strength)[self.nuisances], self.parameters(0.0)[self.nuisances]
+        theta, theta_zero = self.pulls(strength), self.pulls(0.0)
         with np.errstate(divide="ignore"):
             ratio = np.log(np.maximum(rates, 1e-300)) - np.log(np.maximum(nominal, 1e-300))
         log_weight = counts @ ratio - (rates - nominal).sum()
         log_weight += 0.5 * ((auxiliary - theta_zero) ** 2 - (auxiliary - theta) ** 2).sum(axis=1)
         stream = 1 + int(np.float64(strength).view(np.uint64)) % (2**62)
         counts, auxiliary = self.throw(strength, n_toys, stream, chunk)
-        best, fitted = self._minima(counts, auxiliary, None, self.parameters(strength), self.tilde)
+        best, fitted = self._minima(counts, auxiliary, None, strength, self.tilde)
         with_signal = self._q(strength, counts, auxiliary, best, fitted)
         good = np.isfinite(without)
         return Toys(
@@ -142,12 +152,12 @@ class SearchToys:
             raise ValueError("a blind point has no excess")
         counts, auxiliary, best, fitted = self._background(n_toys, 0)
         if not self.tilde:
-            best, fitted = self._minima(counts, auxiliary, None, self.parameters(0.0), True)
-        at_zero, _ = self._minima(counts, auxiliary, 0.0, self.parameters(0.0), False)
+            best, fitted = self._minima(counts, auxiliary, None, 0.0, True)
+        at_zero, _ = self._minima(counts, auxiliary, 0.0, 0.0, False)
         root = np.where(fitted > 0, np.sqrt(np.maximum(2 * (at_zero - best), 0.0)), 0.0)
         data = (self.batch.rows.counts[None, :], self.batch.structure.auxiliary[:1])
-        best, fitted = self._minima(*data, None, self.parameters(0.0), True)
-        at_zero, _ = self._minima(*data, 0.0, self.parameters(0.0), False)
+        best, fitted = self._minima(*data, None, 0.0, True)
+        at_zero, _ = self._minima(*data, 0.0, 0.0, False)
         observed = math.sqrt(max(2 * float(at_zero[0] - best[0]), 0.0)) if fitted[0] > 0 else 0.0
         return observed, root[np.isfinite(root)]
 
