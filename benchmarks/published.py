@@ -2,14 +2,15 @@
 
     python -m benchmarks.published
 
-Nothing here is tuned to the published limits: the entries report ratios, and pass if every bin has one. The first
-run is the preset `gamma_alp_2020`; the others change one thing at a time, in the same folder and on the same samples.
+Nothing here is tuned to the published limits: the entries report ratios, and pass if every bin has one. The
+first run is the preset `gamma_alp_2020`; the others change one thing at a time, on the same samples.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,14 @@ STEPS = {
 }
 
 
-def resolution(model: SearchModel, masses: NDArray) -> NDArray[np.float64]:
-    """Width of the signal's core in GeV of mass, first channel of each point, interpolated to the masses."""
+def resolution(model: SearchModel, masses: NDArray, *, squared: bool) -> NDArray[np.float64]:
+    """Width of the signal's core in GeV of mass, last channel of each point, interpolated to the masses."""
     at, width = [], []
     for point in model.points:
         if point.channels:
-            signal = next(iter(point.channels.values()))
-            squared = signal.mean > 1.5 * point.mass or signal.mean < 0.7 * point.mass
+            signal = list(point.channels.values())[-1]
             at.append(point.mass)
-            width.append(signal.sigma / (2 * point.mass) if squared and point.mass > 0.5 else signal.sigma)
+            width.append(signal.sigma / (2 * point.mass) if squared else signal.sigma)
     return np.interp(masses, at, width)
 
 
@@ -90,12 +90,14 @@ def measure() -> list[dict[str, Any]]:
         for i, (low, high) in enumerate(zip(published.low, published.high, strict=True))
     ]
     names = list(STEPS)
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         for low, high in ((0.2, 1.0), (1.0, 4.0), (4.0, 6.85), (6.85, 9.7)):
             inside = (published.centre >= low) & (published.centre < high)
             gain = float(np.nanmedian((compared[before].expected / compared[after].expected)[inside]))
             masses = published.centre[inside]
-            widths = [resolution(steps[step][1], masses) for step in (before, after)]
+            widths = [
+                resolution(steps[step][1], masses, squared=step == names[0]) for step in (before, after)
+            ]
             entries.append(
                 common
                 | {
