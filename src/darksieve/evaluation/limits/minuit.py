@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.special import log_ndtr, ndtr
 
 from darksieve.evaluation.limits.asymptotics import (
@@ -81,6 +81,18 @@ class MinuitProblem:
         set_expectation(self.rows, self.structure, self.problem, np.asarray(x, np.float64), self.scratch)
         return np.maximum(self.scratch.nu, 0.0)
 
+    def _approach(self, x: Floats, lower: Floats, upper: Floats, mu: float | None) -> Floats:
+        # MIGRAD's transformed parameters do not leave a bound they start on: first a method with true bounds
+        low, high = lower.copy(), upper.copy()
+        if mu is not None:
+            low[self.strength] = high[self.strength] = mu
+        options = {"maxiter": 2000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-8}
+        found = minimize(
+            self.value, x, jac=self.gradient, method="L-BFGS-B", bounds=list(zip(low, high, strict=True)),
+            options=options,
+        )  # fmt: skip
+        return np.asarray(found.x) if np.isfinite(found.fun) else x
+
     def fit(self, start: Floats, mu: float | None = None) -> tuple[float, Floats, float]:
         """Minimise, at fixed μ if it is given.
 
@@ -99,6 +111,7 @@ class MinuitProblem:
             x = np.clip(np.array(start[: self.n]), lower, upper)
             if mu is not None:
                 x[self.strength] = mu
+            x = self._approach(x, lower, upper, mu)
             minuit: Any = Minuit(self.value, x, grad=self.gradient)
             minuit.errordef = Minuit.LIKELIHOOD
             minuit.strategy = min(attempt, 2)
@@ -184,8 +197,11 @@ def solve_by_minuit(
     if data is None:
         return numbers
 
+    def conditional(mu: float) -> float:
+        return min(data.fit(start, mu)[0] for start in (x_best, x_zero))
+
     def log_cls(mu: float) -> float:
-        q = 0.0 if mu <= best else max(2 * (data.fit(x_best, mu)[0] - reference), 0.0)
+        q = 0.0 if mu <= best else max(2 * (conditional(mu) - reference), 0.0)
         root_a = max(root_of_q(mu), 1e-150)
         if tilde and q > root_a**2:
             return float(
