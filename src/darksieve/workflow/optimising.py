@@ -197,8 +197,8 @@ def add_other_figures_of_merit(rows: list[dict[str, Any]], n_categories: int, un
     """Put Punzi's and the Asimov significance's verdict beside the expected limit, all categories together.
 
     ``punzi_strength`` is the smallest strength that would be discovered at 3 σ or excluded (Punzi's improved
-    formula), ``discovery_strength`` that of a median significance of 3 σ with known background, both in units of
-    the parameter; ``asimov_significance`` is that of a signal at the expected limit. Null without background.
+    formula), ``discovery_strength`` that of a median significance of 3 σ with known background, both in
+    units of the parameter; ``asimov_significance`` is that of the expected limit. Null without background.
 
     Args:
         rows: Points of ``working_points.json``, categories of a mass in consecutive rows; changed in place.

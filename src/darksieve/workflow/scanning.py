@@ -202,7 +202,9 @@ def scan(context: Context, simulation: Simulation) -> None:
         curve.save(context.run / "limits.csv")
         write_json(context.run / "interpretation.json", interpret(config, curve, context.beams.sqrt_s))
         label = None if observed is None else observed.label
-        injection = None if observed is None or observed.injection is None else vars(observed.injection)
+        injection = None
+        if observed is not None and observed.injection is not None:
+            injection = {"mass": observed.injection.mass, "strength": observed.injection.strength}
         write_json(
             context.run / "data.json", {"blind": observed is None, "label": label, "injected": injection}
         )
@@ -317,7 +319,14 @@ def _observe(
         made = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["settings"].get("inject")
         injection = None
         if made is not None:
-            injection = Injection(made["mass"], made["cross_section_fb"], float("nan"), 0)
+            strength = made["cross_section_fb"]
+            n_expected = sum(
+                strength * float(channel.yield_per_unit(made["mass"])[0])
+                for given in inputs
+                for channel in given.channels
+                if channel.sees([made["mass"]])[0]
+            )
+            injection = Injection(made["mass"], strength, n_expected, round(n_expected))
         return PseudoData(counts, EVENTS_LABEL, context.config.pseudo_data.seed, injection)
     return _draw(context, inputs)
 
