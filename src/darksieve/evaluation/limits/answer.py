@@ -39,6 +39,7 @@ def answer_documents(
     threshold: float = AUTO_THRESHOLD,
     look_elsewhere: bool = True,
     progress: Progress | None = None,
+    known: LimitCurve | None = None,
 ) -> LimitCurve:
     """Limits at every point of all documents.
 
@@ -59,12 +60,15 @@ def answer_documents(
         threshold: Background events below which ``auto`` leaves the asymptotic formulae.
         look_elsewhere: Whether the global p-value of the largest excess is wanted.
         progress: Called with (points done, points in all).
+        known: An earlier answer to the same question, such as that of an interrupted scan: points that have
+            numbers there are taken over, the others answered, with the same numbers as in one go.
 
     Returns:
         The limits, one point per hypothesis; a point that failed says so in its status.
 
     Raises:
-        InputError: If a document is wrong, or ``exact`` is asked of a model that has no exact answer.
+        InputError: If a document is wrong, or ``exact`` is asked of a model that has no exact answer, or
+            ``known`` answers another question.
         InterruptedScanError: On Ctrl-C, with the points done so far.
     """
     if not 0 < confidence_level < 1:
@@ -85,11 +89,16 @@ def answer_documents(
         cls_at=cls_at,
         parameter=common_parameter(questions),
     )
-    n_points = sum(len(question.labels) for question in questions)
+    labels = [label for question in questions for label in question.labels]
+    n_points = len(labels)
     done: list[LimitPoint] = []
+    if known is not None:
+        done = [point for point in known.points if point.succeeded and point.label in set(labels)]
+        empty.merge(known)  # refuses another question
+    skip = frozenset(point.label for point in done)
     try:
         for i, question in enumerate(questions):
-            for points in _answers(question, asked, i):
+            for points in _answers(question, asked, i, skip):
                 done += points
                 if progress is not None:
                     progress(len(done), n_points)
@@ -103,8 +112,10 @@ def answer_documents(
     return curve
 
 
-def _answers(question: Question, asked: Asked, index: int) -> Iterator[list[LimitPoint]]:
+def _answers(
+    question: Question, asked: Asked, index: int, skip: frozenset[str]
+) -> Iterator[list[LimitPoint]]:
     if isinstance(question.model, SearchModel):
-        yield from answer_search(question.model, question.labels, asked, stream=index)
-    else:
+        yield from answer_search(question.model, question.labels, asked, stream=index, skip=skip)
+    elif question.labels[0] not in skip:
         yield [answer_workspace(question.model, question.labels[0], asked, stream=index)]

@@ -57,7 +57,7 @@ def compile_search(
     """
     chosen = fitted_points(model) if points is None else list(points)
     names = [channel.name for channel in model.channels]
-    nuisances = _nuisance_names(model, chosen, choice)
+    nuisances = nuisance_names(model, chosen, choice)
     entries = [[_entry(model, i, name, nuisances, choice) for name in names] for i in chosen]
     for i, of_point in zip(chosen, entries, strict=True):
         total = sum(e.signal.yield_per_unit for e in of_point if e is not None)
@@ -132,9 +132,10 @@ def spurious_nuisance(channel: str) -> str:
     return f"spurious signal of {channel}"
 
 
-def _nuisance_names(
+def nuisance_names(
     model: SearchModel, points: Sequence[int], choice: Mapping[str, int] | int
 ) -> dict[str, int]:
+    """Every nuisance of some points by its name, with its position among the parameters θ."""
     names: dict[str, int] = {nuisance.name: 0 for nuisance in model.nuisances}
     for i in points:
         for channel, signal in model.points[i].channels.items():

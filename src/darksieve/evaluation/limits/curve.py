@@ -145,6 +145,11 @@ class LimitCurve(Part):
                 return point
         raise KeyError(label)
 
+    def missing(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Those of some labels without numbers here; ``answer_documents(…, known=curve)`` answers them."""
+        answered = {point.label for point in self.points if point.succeeded}
+        return tuple(label for label in labels if label not in answered)
+
     def with_points(self, points: Iterable[LimitPoint]) -> LimitCurve:
         """The curve with points added or replaced (by label); its global p-value is dropped."""
         by_label = {point.label: point for point in self.points}

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -199,12 +200,14 @@ def limits_of_search(
     cls_at: float | None = None,
     errors: bool = True,
     threads: int | None = None,
+    look: Callable[[ProblemBatch], None] | None = None,
 ) -> LimitArrays:
     """``upper_limits`` of a search document's points, compiled in portions so that memory stays bounded.
 
     Args:
         points: Positions in ``model.points``; None for all that can be fitted.
         choice: Which of several backgrounds the channels take.
+        look: Called with every compiled portion, in order.
 
     Raises:
         InputError: If a point cannot be fitted.
@@ -226,6 +229,8 @@ def limits_of_search(
             morphing=morphing,
             threads=threads,
         )
+        if look is not None:
+            look(batch)
         parts.append(
             upper_limits(
                 batch,

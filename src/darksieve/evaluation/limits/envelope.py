@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -32,15 +32,13 @@ from darksieve.evaluation.limits.engine import (
     FAILED,
     MAX_ROWS,
     LimitArrays,
-    fit,
 )
-from darksieve.evaluation.limits.minuit import FitError, MinuitProblem
+from darksieve.evaluation.limits.family_curve import FamilyCurve, falling_root
+from darksieve.evaluation.limits.minuit import MinuitProblem
 from darksieve.evaluation.limits.problem import Floats, Integers, ProblemBatch
 
 PENALTY = 1.0  # per free parameter, in units of 2NLL
 MAX_COMBINATIONS = 256  # of the families of a point's channels
-PRECISION = 1e-6  # of roots, relative
-MAX_STEPS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +50,13 @@ class EnvelopeLimits:
             ``families_without_signal``, and its test statistic is the envelope, too.
         families: Family of the best fit (blind: the first of the list), one per point.
         families_without_signal: Best family without signal, that of the Asimov set (blind: the first).
+        choices: Of the best fit (blind: the first), by the channel's name, for ``compile_search``.
     """
 
     limits: LimitArrays
     families: tuple[str, ...]
     families_without_signal: tuple[str, ...]
+    choices: tuple[dict[str, int], ...]
 
 
 def has_choice(model: SearchModel, point: int) -> bool:
@@ -138,7 +138,10 @@ def envelope_limits(
     groups: dict[tuple[int, ...], list[int]] = {}
     for i in chosen:
         groups.setdefault(_n_options(model, i), []).append(i)
-    parts, order = [], []
+    parts: list[LimitArrays] = []
+    order: list[int] = []
+    at_best: list[dict[str, int]] = []
+    without_signal: list[dict[str, int]] = []
     levels = np.array(band_levels(bands))
     for group in groups.values():
         choices = combinations(model, group[0])
@@ -154,20 +157,21 @@ def envelope_limits(
                 )
                 for choice in choices
             ]
-            names = [[family_name(model, i, choice) for choice in choices] for i in part]
-            parts.append(
-                _Envelope(batches, penalty, levels, confidence_level, test_statistic == "qtilde", threads)
-                .solve(math.nan if cls_at is None else cls_at, names)
-            )  # fmt: skip
+            tilde = test_statistic == "qtilde"
+            envelope = _Envelope(batches, penalty, levels, confidence_level, tilde, threads)
+            limits, best, zero = envelope.solve(math.nan if cls_at is None else cls_at)
+            parts.append(limits)
             order += part
+            at_best += [choices[k] for k in best]
+            without_signal += [choices[k] for k in zero]
     if not parts:
         raise ValueError("no point to fit")
-    position = {i: k for k, i in enumerate(order)}
-    index = [position[i] for i in chosen]
+    index = [order.index(i) for i in chosen]
     return EnvelopeLimits(
-        take(LimitArrays.join([part.limits for part in parts]), index),
-        tuple(np.array([name for part in parts for name in part.families])[index].tolist()),
-        tuple(np.array([name for part in parts for name in part.families_without_signal])[index].tolist()),
+        take(LimitArrays.join(parts), index),
+        tuple(family_name(model, order[k], at_best[k]) for k in index),
+        tuple(family_name(model, order[k], without_signal[k]) for k in index),
+        tuple(at_best[k] for k in index),
     )
 
 
@@ -183,121 +187,6 @@ def take(arrays: LimitArrays, index: Sequence[int]) -> LimitArrays:
         else:
             values[field.name] = value[np.asarray(index, np.int64)]
     return LimitArrays(**values)
-
-
-def n_background_parameters(batch: ProblemBatch) -> Integers:
-    """Free parameters of each problem's backgrounds, shape (n_problems,)."""
-    structure = batch.structure
-    return np.asarray((structure.n_linear + 2 * structure.has_slope).sum(axis=1), np.int64)
-
-
-class FamilyCurve:
-    """2NLL + penalty of one family, for every problem of a batch, profiled at a fixed or free strength.
-
-    Fits start where the last one of the same problem ended; those that fail start anew, then go to iminuit.
-
-    Args:
-        batch: The problems with one family; not blind.
-        penalty: Per free parameter.
-        threads: At most so many.
-    """
-
-    def __init__(self, batch: ProblemBatch, penalty: float, threads: int | None = None) -> None:
-        self.batch, self.threads = batch, threads
-        self.penalty = penalty * n_background_parameters(batch)
-        self.parameters = np.array(batch.structure.start)
-        self.edm = np.zeros(batch.n_problems)
-        self.by_minuit = np.zeros(batch.n_problems, np.bool_)
-
-    def minimum(self, problems: Integers, strength: Floats | None = None) -> tuple[Floats, Floats]:
-        """2NLL + penalty and fitted strength; NaN where no fit succeeds.
-
-        Args:
-            problems: Which problems.
-            strength: Fixed, one per problem; None fits it.
-        """
-        if not problems.size:
-            return np.zeros(0), np.zeros(0)
-        value, mu = np.full(problems.size, np.nan), np.full(problems.size, np.nan)
-        todo = np.arange(problems.size)
-        for start in (self.parameters, self.batch.structure.start):
-            which = problems[todo]
-            many = self.batch.subset(which)
-            many.structure.start[...] = start[which]
-            found = fit(many, None if strength is None else strength[todo], threads=self.threads)
-            good = np.array([status == CONVERGED for status in found.status])
-            done = todo[good]
-            value[done], mu[done] = 2 * found.nll[good] + self.penalty[problems[done]], found.strength[good]
-            self.parameters[problems[done]] = np.nan_to_num(found.parameters[good])
-            self.edm[problems[done]] = found.edm[good]
-            todo = todo[~good]
-            if not todo.size:
-                return value, mu
-        for k in todo:
-            p = int(problems[k])
-            unit = self.batch.events_per_unit[p]
-            problem = MinuitProblem(self.batch, p, self.batch.observed)
-            try:
-                nll, x, self.edm[p] = problem.fit(
-                    self.parameters[p], None if strength is None else float(strength[k] * unit)
-                )
-            except FitError:
-                continue
-            self.by_minuit[p] = True
-            value[k], mu[k] = 2 * nll + self.penalty[p], x[problem.strength] / unit
-        return value, mu
-
-    def where_it_reaches(
-        self, target: Floats, lowest: Floats, strength: Floats, sign: float, step: Floats
-    ) -> Floats:
-        """Strength on one side of the curve's minimum where it reaches a value, by secants in its root.
-
-        Args:
-            target: Shape (n_problems,); where it is below the minimum the answer is minus ``sign`` times
-                infinity (no strength on that side is so near).
-            lowest: The curve's minimum, same shape.
-            strength: Where it is, same shape.
-            sign: 1 above the minimum, −1 below.
-            step: First guess of the distance, same shape, > 0.
-
-        Returns:
-            Strengths, NaN where a fit fails or the curve does not rise so far.
-        """
-        root = np.sqrt(np.maximum(target - lowest, 0.0))
-        near, near_value = np.zeros(root.size), np.zeros(root.size)
-        far, far_value = np.full(root.size, np.inf), np.full(root.size, np.inf)
-        distance = np.array(step)
-        distance[root == 0] = 0.0
-        active = np.flatnonzero((target > lowest) & np.isfinite(target))
-        result = np.where(target < lowest, -sign * np.inf, np.nan)
-        result[target == lowest] = strength[target == lowest]
-        for _ in range(MAX_STEPS):
-            if not active.size:
-                break
-            value, _ = self.minimum(active, strength[active] + sign * distance[active])
-            height = np.sqrt(np.maximum(value - lowest[active], 0.0))
-            short = height < root[active]
-            near[active[short]], near_value[active[short]] = distance[active[short]], height[short]
-            far[active[~short]], far_value[active[~short]] = distance[active[~short]], height[~short]
-            a, b, low, high = near[active], far[active], near_value[active], far_value[active]
-            with np.errstate(all="ignore"):
-                new = np.where(
-                    np.isfinite(b),
-                    a + (root[active] - low) * (b - a) / (high - low),
-                    np.where(height > 0, distance[active] * root[active] / height, 3 * distance[active]),
-                )
-                inside = np.where(np.isfinite(b), (new > a) & (new < b), new > a)
-                new = np.where(inside, new, np.where(np.isfinite(b), 0.5 * (a + b), 3 * a))
-            new = np.minimum(new, 5 * distance[active])
-            close = np.abs(new - distance[active]) <= PRECISION * new
-            # secants that come from one side only: the other end of the bracket moves in
-            slow = np.isfinite(b) & ~close & (np.abs(height - root[active]) > 0.3 * (high - low))
-            new = np.where(slow, 0.5 * (a + b), new)
-            distance[active] = new
-            done = active[close]
-            result[done] = strength[done] + sign * distance[done]
-            active = active[~close & np.isfinite(height) & (new < 1e12 * step[active])]
-        return result
 
 
 class _Envelope:
@@ -357,8 +246,12 @@ class _Envelope:
             made = replace(batch, rows=rows, structure=structure, events=None, blind=False)
             self.asimov.append(FamilyCurve(made, self.penalty, self.threads))
 
-    def solve(self, at: float, names: Sequence[Sequence[str]]) -> EnvelopeLimits:
-        """All answers; ``at`` is the strength for CLs, NaN for none."""
+    def solve(self, at: float) -> tuple[LimitArrays, Integers, Integers]:
+        """All answers, and which family has the best fit and fits best without signal.
+
+        Args:
+            at: Strength for CLs, NaN for none.
+        """
         n, every = self.n, self.all
         blank = np.full(n, np.nan)
         best, significance, observed, cls_observed = blank.copy(), blank.copy(), blank.copy(), blank.copy()
@@ -431,11 +324,7 @@ class _Envelope:
             status=tuple(status.tolist()),
             edm=edm,
         )
-        return EnvelopeLimits(
-            limits,
-            tuple(names[p][at_best[p]] for p in range(n)),
-            tuple(names[p][family[p]] for p in range(n)),
-        )
+        return limits, at_best, family
 
     def _expected(self) -> tuple[Floats, NDArray[np.bool_]]:
         n, every = self.n, self.all
@@ -500,50 +389,3 @@ class _Envelope:
         result = np.full(self.n, np.nan)
         result[usable] = falling_root(excess, usable, begin[usable], median[usable])
         return result
-
-
-def falling_root(
-    function: Callable[[Integers, Floats], Floats], problems: Integers, low: Floats, step: Floats
-) -> Floats:
-    """Where functions of x that are positive at ``low`` and fall cross zero, many at once.
-
-    Args:
-        function: Of positions of problems and one x for each; values, NaN where there is none.
-        problems: Passed to the function.
-        low: Lower ends, same shape.
-        step: First guesses of the distance, same shape, > 0.
-
-    Returns:
-        Roots to a relative precision of 1e-6, NaN where none is found.
-    """
-    a, b = np.array(low), np.full(low.size, np.inf)
-    f_a, f_b = np.full(low.size, np.nan), np.full(low.size, np.nan)
-    x = low + step
-    result = np.full(low.size, np.nan)
-    side = np.zeros(low.size)
-    active = np.arange(low.size)
-    for _ in range(MAX_STEPS):
-        if not active.size:
-            break
-        f = function(problems[active], x[active])
-        up = f > 0
-        for which, ends, values, other, sign in ((up, a, f_a, f_b, 1.0), (f <= 0, b, f_b, f_a, -1.0)):
-            i = active[which]
-            ends[i], values[i] = x[i], f[which]
-            again = side[i] == sign
-            other[i[again]] *= 0.5  # Illinois: the end that stays counts less
-            side[i] = sign
-        known = np.isfinite(f_a[active]) & np.isfinite(f_b[active])
-        i = active
-        with np.errstate(all="ignore"):
-            secant = (a[i] * f_b[i] - b[i] * f_a[i]) / (f_b[i] - f_a[i])
-        open_end = ~np.isfinite(b[i])
-        new = np.where(known, secant, 0.5 * (a[i] + np.where(open_end, 0.0, b[i])))
-        new = np.where(open_end, x[i] + 1.5 * (x[i] - low[i]), new)
-        done = ~open_end & (
-            (np.abs(new - x[i]) <= PRECISION * np.abs(new)) | (b[i] - a[i] <= PRECISION * b[i])
-        )
-        result[i[done]] = new[done]
-        x[i] = new
-        active = active[~done & np.isfinite(f) & (new < low[i] + 1e12 * step[i])]
-    return result

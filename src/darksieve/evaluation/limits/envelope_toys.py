@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from darksieve.evaluation.limits.document import SearchModel
-from darksieve.evaluation.limits.envelope import PENALTY, combinations, n_background_parameters
+from darksieve.evaluation.limits.envelope import PENALTY, combinations
+from darksieve.evaluation.limits.family_curve import n_background_parameters
 from darksieve.evaluation.limits.problem import Floats
 from darksieve.evaluation.limits.search_toys import SearchToys
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from darksieve.errors import InputError
-from darksieve.evaluation.limits.compile import fitted_points
+from darksieve.evaluation.limits.compile import compile_search, fitted_points
 from darksieve.evaluation.limits.counting import significance_of
-from darksieve.evaluation.limits.curve import LimitPoint, Numbers, Status
+from darksieve.evaluation.limits.curve import GoodnessOfFit, LimitPoint, Numbers, Status
 from darksieve.evaluation.limits.document import (
     BinnedData,
     CountingData,
@@ -24,6 +24,7 @@ from darksieve.evaluation.limits.document import (
 from darksieve.evaluation.limits.engine import LimitArrays, limits_of_search
 from darksieve.evaluation.limits.envelope import envelope_limits, has_choice
 from darksieve.evaluation.limits.envelope_toys import EnvelopeToys
+from darksieve.evaluation.limits.goodness import goodness_of_fits
 from darksieve.evaluation.limits.point_answers import Asked, exact_point, number, p0_from_toys, with_toys
 from darksieve.evaluation.limits.search_toys import SearchToys
 
@@ -31,7 +32,12 @@ PORTION = 250  # points solved between two looks at the clock
 
 
 def answer_search(
-    model: SearchModel, labels: Sequence[str], asked: Asked, *, stream: int
+    model: SearchModel,
+    labels: Sequence[str],
+    asked: Asked,
+    *,
+    stream: int,
+    skip: Container[str] = (),
 ) -> Iterator[list[LimitPoint]]:
     """Points of the answer, portion by portion, in the document's order.
 
@@ -40,33 +46,47 @@ def answer_search(
         labels: Of the points in the answer, one per point of the document.
         asked: What is wanted.
         stream: Number of the document in the call: its toys have their own stream.
+        skip: Labels of points that are not wanted.
     """
-    fitted = set(fitted_points(model))
+    fitted = {i for i in fitted_points(model) if labels[i] not in skip}
     for begin in range(0, len(model.points), PORTION):
         portion = range(begin, min(begin + PORTION, len(model.points)))
         to_fit = [i for i in portion if i in fitted]
         several = [i for i in to_fit if has_choice(model, i)]
         single = [i for i in to_fit if i not in set(several)]
         solved: dict[int, tuple[LimitArrays, int, str | None]] = {}
+        tests: list[GoodnessOfFit | None] = []
         if single:
-            arrays = _asymptotic(model, single, asked)
+            arrays = limits_of_search(
+                model,
+                points=single,
+                look=lambda batch, tests=tests: tests.extend(goodness_of_fits(batch)),  # type: ignore[misc]
+                **_options(asked),
+            )
             solved |= {i: (arrays, r, None) for r, i in enumerate(single)}
         if several:
             found = envelope_limits(model, points=several, **_options(asked))
             solved |= {i: (found.limits, r, found.families[r]) for r, i in enumerate(several)}
+            for i, choice in zip(several, found.choices, strict=True):
+                tests += goodness_of_fits(compile_search(model, points=[i], choice=choice, unbinned=False))
+        goodness = dict(zip([*single, *several], tests, strict=True))
         points = []
         for i in portion:
             point = model.points[i]
+            if labels[i] in skip:
+                continue
             if i not in solved:
                 status: Status = point.status or "no_signal"
                 points.append(LimitPoint(label=labels[i], mass=point.mass, status=status))
                 continue
-            points.append(_answer_point(model, i, labels[i], solved[i], asked, stream))
+            answered = _answer_point(model, i, labels[i], solved[i], asked, stream)
+            if answered.succeeded and goodness[i] is not None:
+                answered = answered.model_copy(update={"goodness_of_fit": goodness[i]})
+            points.append(answered)
+            if answered.method == "toys":  # they take long: an interruption loses this one at most
+                yield points
+                points = []
         yield points
-
-
-def _asymptotic(model: SearchModel, points: list[int], asked: Asked) -> LimitArrays:
-    return limits_of_search(model, points=points, **_options(asked))
 
 
 def _options(asked: Asked) -> dict[str, Any]:

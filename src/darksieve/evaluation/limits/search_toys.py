@@ -91,7 +91,7 @@ class SearchToys:
         portion = max(1, MOST_NUMBERS // max(counts.shape[1], 1))
         for begin in range(0, len(counts), portion):
             part = slice(begin, begin + portion)
-            many = _toy_batch(self.batch, counts[part], auxiliary[part], start)
+            many = toy_batch(self.batch, counts[part], auxiliary[part], start)
             if bounded:
                 many.structure.lower[:, self.problem.strength] = 0.0
             found = fit(many, strength, threads=self.threads, tolerance=TOLERANCE)
@@ -162,7 +162,7 @@ class SearchToys:
         return observed, root[np.isfinite(root)]
 
 
-def _toy_batch(batch: ProblemBatch, counts: Floats, auxiliary: Floats, start: Floats) -> ProblemBatch:
+def toy_batch(batch: ProblemBatch, counts: Floats, auxiliary: Floats, start: Floats) -> ProblemBatch:
     """One problem per toy: templates are shared, counts and measured nuisances are its own."""
     n_toys, n_rows = counts.shape
     rows = batch.rows
