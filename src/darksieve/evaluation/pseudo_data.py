@@ -29,13 +29,14 @@ class Injection:
         mass: Injected mass, GeV.
         strength: In the unit of the limits' parameter.
         expected: Selected signal events over all channels, before the Poisson draw.
-        drawn: Signal events that were drawn, over all channels.
+        drawn: Signal events that were drawn, over all channels; None where simulated events came with them and
+            do not tell.
     """
 
     mass: float
     strength: float
     expected: float
-    drawn: int
+    drawn: int | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -326,7 +326,7 @@ def _observe(
                 for channel in given.channels
                 if channel.sees([made["mass"]])[0]
             )
-            injection = Injection(made["mass"], strength, n_expected, round(n_expected))
+            injection = Injection(made["mass"], strength, n_expected, None)
         return PseudoData(counts, EVENTS_LABEL, context.config.pseudo_data.seed, injection)
     return _draw(context, inputs)
 
