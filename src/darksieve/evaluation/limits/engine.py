@@ -22,7 +22,7 @@ from darksieve.evaluation.limits.minuit import FitError, solve_by_minuit
 from darksieve.evaluation.limits.problem import Floats, ProblemBatch
 
 CONVERGED, BY_MINUIT, FAILED = "converged", "converged_by_minuit", "failed"
-MAX_ROWS = 3_000_000  # compiled at once: some 200 MB of templates
+MAX_ROWS = 300_000  # compiled at once: some 30 MB of templates
 
 
 @dataclass(frozen=True, eq=False)
