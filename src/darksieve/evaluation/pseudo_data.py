@@ -29,8 +29,8 @@ class Injection:
         mass: Injected mass, GeV.
         strength: In the unit of the limits' parameter.
         expected: Selected signal events over all channels, before the Poisson draw.
-        drawn: Signal events that were drawn, over all channels; None where simulated events came with them and
-            do not tell.
+        drawn: Signal events that were drawn, over all channels; None where they came with simulated
+            events, which do not tell.
     """
 
     mass: float
