@@ -23,7 +23,8 @@ def test_every_command_shown_is_one_that_exists():
     from darksieve.cli import app
 
     known = {command.callback.__name__ for command in app.registered_commands}
-    shown = set(re.findall(r"^darksieve (\w+)", README, re.M))
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
+    shown = set(re.findall(r"^darksieve (\w+)", blocks, re.M))
     assert shown
     assert shown <= known
 
