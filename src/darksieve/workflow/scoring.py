@@ -225,7 +225,7 @@ def _write_scores(
     scores = score_table(events, score, bundle, observable=context.config.scan.observable)
     path = context.run / "scores" / f"{classifier.name}.parquet"
     scores.save(path)
-    entry = classifier_metrics(scores, seed=context.config.seed)
+    entry = classifier_metrics(scores, n_bootstrap=20, seed=context.config.seed)
     metrics = {"classifiers": {classifier.name: entry}}
     write_json(context.run / "metrics.json", metrics)
     context.tracker.metrics(
