@@ -12,6 +12,8 @@ from darksieve.evaluation.limits.likelihood import set_expectation
 from darksieve.evaluation.limits.minimiser import CONVERGED, minimise, profile_curvature
 from darksieve.evaluation.limits.profile import (
     copy_expectation,
+    extrapolate,
+    extrapolate_curve,
     find_root,
     fit_at,
     log_cls,
@@ -69,6 +71,7 @@ def solve_one(
     nll_zero = 0.0
     reference = 0.0
     x_best = x.copy()
+    tangent = np.zeros(n)
     numbers[EDM] = 0.0
     if not blind:
         set_counts(on_data, data.counts, data.start[p, 0], structure.auxiliary[p])
@@ -104,11 +107,10 @@ def solve_one(
         curvature = profile_curvature(on_data, strength)
         width = 1.0 / math.sqrt(curvature) if curvature > 0.0 else max(abs(best), 1.0)
         reference = nll_zero if tilde and best < 0.0 else nll_best
+        for i in range(n):
+            if i != strength and on_data.free[i] == 1:
+                tangent[i] = -on_data.right[i]
         if want & WANT_ERRORS:
-            tangent = np.zeros(n)
-            for i in range(n):
-                if i != strength and on_data.free[i] == 1:
-                    tangent[i] = -on_data.right[i]
             for side in range(2):
                 sign = 2.0 * side - 1.0
                 x_side = x_best.copy()
@@ -152,33 +154,45 @@ def solve_one(
     curvature = profile_curvature(on_bins, strength)
     sigma = 1.0 / math.sqrt(curvature) if curvature > 0.0 else 1.0
     median = math.nan
+    # √q_A is nearly straight in μ: the last two roots and slopes give the next start
+    target_0, root_0, slope_0 = 0.0, 0.0, 1.0 / sigma
+    target_1, root_1, slope_1 = 0.0, 0.0, slope_0
+    at_levels = np.zeros((levels.size, n))
+    moved_at_levels = np.zeros((levels.size, n))
+    x_before, moved_before = x_asimov.copy(), moved_asimov.copy()
+    x_last, moved_last = x_asimov.copy(), moved_asimov.copy()
     for k in range(levels.size):
-        # √q_A is nearly straight in μ: the last root and its slope give the next start
-        start = targets[k] * sigma
-        if k > 0 and slope > 0.0:
-            start = numbers[FIRST_LEVEL + k - 1] + (targets[k] - targets[k - 1]) / slope
+        start = targets[k] / slope_0
+        if k > 0 and slope_1 > 0.0:
+            start = extrapolate(targets[k], target_0, root_0, slope_0, target_1, root_1, slope_1)
+            if not root_1 < start < 5.0 * root_1:
+                start = root_1 * targets[k] / target_1
+            # and so are the other parameters
+            x_before[:], moved_before[:] = x_last, moved_last
+            x_last[:], moved_last[:] = x_asimov, moved_asimov
+            for i in range(n):
+                if i != strength:
+                    x_asimov[i] = extrapolate_curve(
+                        start, x_before[strength], x_before[i], moved_before[i],
+                        x_last[strength], x_last[i], moved_last[i],
+                    )  # fmt: skip
+            x_asimov[strength] = start
         status, root, slope = find_root(
-            bins,
-            structure,
-            p,
-            on_bins,
-            x_asimov,
-            moved_asimov,
-            0.0,
-            1.0,
-            targets[k],
-            start,
-            0.0,
-            precision,
+            bins, structure, p, on_bins, x_asimov, moved_asimov, 0.0, 1.0, targets[k], start, 0.0, precision,
             tolerance,
-        )
+        )  # fmt: skip
         if status != CONVERGED:
             failed |= EXPECTED_FAILED
             break
         numbers[FIRST_LEVEL + k] = root
-        sigma = root / targets[k]
+        at_levels[k] = x_asimov
+        moved_at_levels[k] = moved_asimov
+        if k > 0:
+            target_0, root_0, slope_0 = target_1, root_1, slope_1
+        target_1, root_1, slope_1 = targets[k], root, slope
         if levels[k] <= 0.0:
             median = root
+            sigma = root / targets[k]
     if failed & EXPECTED_FAILED:
         return failed | OBSERVED_FAILED
     if not math.isnan(at):
@@ -206,10 +220,25 @@ def solve_one(
     start = _wald_limit(best, sigma, alpha)
     if not math.isfinite(start) or start <= 0.0:
         start = median
-    moved[:] = 0.0
+    # the Asimov fits are known along the band: start between its two nearest levels
+    after = 1
+    while after < levels.size - 1 and at_levels[after, strength] < start:
+        after += 1
+    inside = at_levels[0, strength] < start < at_levels[levels.size - 1, strength]
+    for i in range(n):
+        if inside and i != strength:
+            x_asimov[i] = extrapolate_curve(
+                start, at_levels[after - 1, strength], at_levels[after - 1, i], moved_at_levels[after - 1, i],
+                at_levels[after, strength], at_levels[after, i], moved_at_levels[after, i],
+            )  # fmt: skip
+    if inside:
+        x_asimov[strength] = start
+        moved_asimov[:] = 0.0
     x_start = x_best.copy()
     if tilde and best < 0.0:
-        x_start = x.copy()
+        x_start[:] = x
+    else:
+        moved[:] = tangent
     status, limit = observed_limit(
         data,
         bins,

@@ -13,6 +13,7 @@ CONVERGED, NOT_CONVERGED = 0, 1
 MAX_ITERATIONS = 100
 MAX_DAMPING = 1e9
 FIRST_BARRIER = 0.1
+TIGHT = 1e-9
 
 
 @compiled(inner=True)
@@ -133,6 +134,15 @@ def _feasible_fraction(scratch):
 
 
 @compiled(inner=True)
+def _near_barrier(scratch):
+    # an expectation close to zero, where one step does not tell what the next will gain
+    for r in range(scratch.nu.size):
+        if scratch.nu[r] < 1e3 * scratch.threshold[r]:
+            return True
+    return False
+
+
+@compiled(inner=True)
 def _descend(rows, structure, p, x, scratch, fixed, tolerance):
     n = x.size
     for i in range(n):
@@ -161,7 +171,7 @@ def _descend(rows, structure, p, x, scratch, fixed, tolerance):
                     if damping > MAX_DAMPING:
                         return NOT_CONVERGED, value, edm, iteration
                 continue
-            if edm < tolerance and damping == 0.0:
+            if edm < tolerance and damping == 0.0 and (edm < TIGHT or not _near_barrier(scratch)):
                 return CONVERGED, value - barrier_value(scratch) - edm, edm, iteration
             if edm < 1e-3 * tolerance and stalled:
                 return NOT_CONVERGED, value, edm, iteration

@@ -13,7 +13,7 @@ from darksieve.evaluation.limits.minimiser import CONVERGED, minimise, profile_c
 ROOT_TWO = math.sqrt(2.0)
 LOG_TWO_PI = math.log(2.0 * math.pi)
 # inside root findings; value and slope are corrected by the last step: errors of the order LOOSE^1.5
-LOOSE = 1e-5
+LOOSE = 1e-4
 
 
 @compiled(inner=True)
@@ -199,6 +199,23 @@ def observed_limit(
         if mu > 1e12:
             break
     return 1, math.nan
+
+
+@compiled(inner=True)
+def extrapolate_curve(t, t_0, y_0, slope_0, t_1, y_1, slope_1):
+    """y(t) beyond two points with known dy/dt: the cubic through both."""
+    width = t_1 - t_0
+    u = (t - t_0) / width
+    start = width * slope_0
+    end = width * slope_1
+    rise = y_1 - y_0
+    return y_0 + u * (start + u * (3.0 * rise - 2.0 * start - end + u * (start + end - 2.0 * rise)))
+
+
+@compiled(inner=True)
+def extrapolate(r, r_0, mu_0, slope_0, r_1, mu_1, slope_1):
+    """μ(r) beyond two points with known dr/dμ."""
+    return extrapolate_curve(r, r_0, mu_0, 1.0 / slope_0, r_1, mu_1, 1.0 / slope_1)
 
 
 @compiled(inner=True)

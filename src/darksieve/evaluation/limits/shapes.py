@@ -35,27 +35,21 @@ class Shapes(NamedTuple):
 
 
 @compiled(inner=True)
-def _tail_integral(distance, alpha, power):
+def _tail_integral(distance, alpha, power, height):
     # ∫ of the power-law tail from its start over the given distance, in units of sigma
-    y = math.log1p(distance * alpha / power)
-    height = math.exp(-0.5 * alpha * alpha) * power / alpha
-    if abs(power - 1.0) * y < 1e-8:
-        return height * y
-    return -height * math.expm1((1.0 - power) * y) / (power - 1.0)
+    y = math.log(1.0 + distance * alpha / power)
+    if abs(power - 1.0) < 1e-4:
+        u = (1.0 - power) * y
+        return height * y * (1.0 + u * (0.5 + u / 6.0))
+    return height * (1.0 - math.exp((1.0 - power) * y)) / (power - 1.0)
 
 
 @compiled(inner=True)
-def _integral_from_mean(shapes, i, t):
-    # signed ∫ of the peak (height one) from its mean to t, in units of sigma
-    if shapes.kind[i] == CRYSTAL_BALL:
-        left, right = shapes.tails[i, 0], shapes.tails[i, 2]
-        if t < -left:
-            core = ROOT_HALF_PI * math.erf(left / ROOT_TWO)
-            return -core - _tail_integral(-left - t, left, shapes.tails[i, 1])
-        if t > right:
-            core = ROOT_HALF_PI * math.erf(right / ROOT_TWO)
-            return core + _tail_integral(t - right, right, shapes.tails[i, 3])
-    return ROOT_HALF_PI * math.erf(t / ROOT_TWO)
+def _tail_constants(shapes, i, k):
+    # where a tail begins, its power, the scale of its integral, and the integral of the core up to there
+    alpha, power = shapes.tails[i, 2 * k], shapes.tails[i, 2 * k + 1]
+    height = math.exp(-0.5 * alpha * alpha) * power / alpha
+    return alpha, power, height, ROOT_HALF_PI * math.erf(alpha / ROOT_TWO)
 
 
 @compiled(inner=True)
@@ -108,11 +102,8 @@ def _histogram_height(shapes, i, x):
 def _fill_peak(shapes, i, shift, stretch, low, high, values):
     """A peak whose mean is moved by ``shift`` and whose width is times ``stretch``, not normalised."""
     mean, sigma = shapes.mean[i], shapes.sigma[i]
-    kind = shapes.kind[i]
-    last = math.nan
-    below = 0.0
-    for r in range(low.size):
-        if kind == HISTOGRAM:
+    if shapes.kind[i] == HISTOGRAM:
+        for r in range(low.size):
             # the histogram is moved and stretched about its mean
             x0 = mean + (low[r] - mean - shift) / stretch
             x1 = mean + (high[r] - mean - shift) / stretch
@@ -120,18 +111,34 @@ def _fill_peak(shapes, i, shift, stretch, low, high, values):
                 values[r] = _histogram_below(shapes, i, x1) - _histogram_below(shapes, i, x0)
             else:
                 values[r] = _histogram_height(shapes, i, x0) / stretch
-        else:
-            width = sigma * stretch
-            t0 = (low[r] - mean - shift) / width
-            if high[r] > low[r]:
-                if low[r] != last:
-                    below = _integral_from_mean(shapes, i, t0)
-                last = high[r]
-                above = _integral_from_mean(shapes, i, (high[r] - mean - shift) / width)
-                values[r] = (above - below) * width
-                below = above
+        return
+    tails = shapes.kind[i] == CRYSTAL_BALL
+    left, left_power, left_height, left_core = _tail_constants(shapes, i, 0)
+    right, right_power, right_height, right_core = _tail_constants(shapes, i, 1)
+    width = sigma * stretch
+    last = math.nan
+    below = 0.0
+    for r in range(low.size):
+        if high[r] == low[r]:
+            values[r] = _height(shapes, i, (low[r] - mean - shift) / width)
+            continue
+        for side in range(2):
+            # the signed integral from the mean; a bin's lower edge is often the last one's upper edge
+            if side == 0 and low[r] == last:
+                continue
+            t = ((low[r] if side == 0 else high[r]) - mean - shift) / width
+            if tails and t < -left:
+                value = -left_core - _tail_integral(-left - t, left, left_power, left_height)
+            elif tails and t > right:
+                value = right_core + _tail_integral(t - right, right, right_power, right_height)
             else:
-                values[r] = _height(shapes, i, t0)
+                value = ROOT_HALF_PI * math.erf(t / ROOT_TWO)
+            if side == 0:
+                below = value
+            else:
+                values[r] = (value - below) * width
+                below = value
+        last = high[r]
 
 
 @compiled(inner=True)
