@@ -73,6 +73,7 @@ class FamilyCurve:
             except FitError:
                 continue
             self.by_minuit[p] = True
+            self.parameters[p, : x.size] = x
             value[k], mu[k] = 2 * nll + self.penalty[p], x[problem.strength] / unit
         return value, mu
 
