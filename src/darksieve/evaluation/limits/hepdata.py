@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from darksieve.atomic import write_text
-from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.limits.curve import LimitCurve, LimitPoint
 
 
 def save_hepdata(curve: LimitCurve, folder: str | Path, *, mass_name: str = "$m$") -> None:
@@ -59,7 +59,7 @@ def save_hepdata(curve: LimitCurve, folder: str | Path, *, mass_name: str = "$m$
     }
     if "p_values" in tables:
         local = [{"value": "-" if point.p0 is None else point.p0} for point in points]
-        best = [{"value": "-" if point.best_fit is None else point.best_fit} for point in points]
+        best = [_with_errors(point) for point in points]
         contents["p_values"] = {
             "independent_variables": mass,
             "dependent_variables": [
@@ -76,3 +76,13 @@ def save_hepdata(curve: LimitCurve, folder: str | Path, *, mass_name: str = "$m$
             {"name": name, "description": description, "keywords": [], "data_file": f"{name}.yaml"}
         )
     write_text(folder / "submission.yaml", yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True))
+
+
+def _with_errors(point: LimitPoint) -> dict[str, Any]:
+    if point.best_fit is None:
+        return {"value": "-"}
+    low, high = point.best_fit_error or (None, None)
+    if low is None or high is None:
+        return {"value": point.best_fit}
+    errors = [{"asymerror": {"minus": low, "plus": high}, "label": "total"}]
+    return {"value": point.best_fit, "errors": errors}
