@@ -136,10 +136,11 @@ def _feasible_fraction(scratch):
 @compiled(inner=True)
 def _near_barrier(scratch):
     # an expectation close to zero, where one step does not tell what the next will gain
+    n_near = 0
     for r in range(scratch.nu.size):
         if scratch.nu[r] < 1e3 * scratch.threshold[r]:
-            return True
-    return False
+            n_near += 1
+    return n_near > 0
 
 
 @compiled(inner=True)

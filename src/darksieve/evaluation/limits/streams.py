@@ -48,7 +48,7 @@ def normal(state):
 
 @compiled(inner=True)
 def poisson(state, mean):
-    """Poisson: a product of uniforms below a mean of 10, else W. Hörmann's PTRS (transformed rejection, 1993)."""
+    """Poisson: a product of uniforms below a mean of 10, else transformed rejection (W. Hörmann, 1993)."""
     if mean <= 0.0:
         return 0.0
     if mean < 10.0:
