@@ -227,7 +227,7 @@ def test_the_guides_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(tmp_path, "mine.json", counting())
     answer_documents([counting(label="y")], confidence_level=0.90).save("more.json")
-    [code] = blocks("python")
+    code = blocks("python")[0]
     scope = {}
     exec(compile(code, "limits.md", "exec"), scope)
     assert [p.label for p in scope["both"].points] == ["x", "y"]

@@ -41,7 +41,9 @@ def test_the_exported_workspace_gives_the_same_limits(background):
 
 @pytest.mark.parametrize("family", ["exponential", "power"])
 def test_free_slopes_close_to_the_constraint_that_histfactory_forces_on_them(family):
-    assert export_closure(search({"family": family}, [YIELD])).largest < 3e-4
+    model = search({"family": family}, [YIELD])
+    assert export_closure(model).largest < 3e-4
+    assert export_closure(model, interpolation="normsys=code1").largest < 1e-4
 
 
 def test_morphs_are_exact_with_the_parabolas_own_code_and_close_with_pyhfs():
