@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 
 from darksieve.evaluation.limits.compilation import compiled
-from darksieve.evaluation.limits.likelihood import barrier_value, differentiate, evaluate
+from darksieve.evaluation.limits.derivatives import differentiate
+from darksieve.evaluation.limits.likelihood import barrier_value, evaluate
 from darksieve.evaluation.limits.scratch import BARRIER, set_barrier
 
 CONVERGED, NOT_CONVERGED = 0, 1

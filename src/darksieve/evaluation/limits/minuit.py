@@ -26,9 +26,9 @@ from darksieve.evaluation.limits.asymptotics import (
     WANT_EXPECTED,
     WANT_OBSERVED,
 )
+from darksieve.evaluation.limits.derivatives import differentiate
 from darksieve.evaluation.limits.likelihood import (
     barrier_value,
-    differentiate,
     evaluate,
     set_expectation,
 )
