@@ -30,7 +30,7 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 figures: install
 	$(BIN)/python -m benchmarks.figures
