@@ -159,6 +159,16 @@ def test_fits_that_fail_are_repeated_by_minuit(monkeypatch):
     assert found.expected == pytest.approx(expected.expected, rel=1e-4)
 
 
+def test_a_fit_that_falls_into_another_valley_is_repeated():
+    """In nearly empty windows an exponential may get stuck at its steepest slope."""
+    masses = tuple(np.linspace(0.5, 1.5, 20).tolist())
+    limits = envelope_limits(search(FAMILIES, masses=masses, level=0.1, seed=7)).limits
+    alone = limits_of_search(search(FAMILIES[3], masses=masses, level=0.1, seed=7))
+    assert np.isfinite(limits.best_fit_error).all()
+    assert limits.observed == pytest.approx(alone.observed, rel=0.2)
+    assert limits.best_fit_error[:, 1] == pytest.approx(alone.best_fit_error[:, 1], rel=0.3)
+
+
 def test_toys_of_an_envelope_of_one_family_are_the_plain_toys():
     seed = np.random.SeedSequence(1)
     plain = SearchToys(search(CUBIC, level=3.0), 1, seed=seed)

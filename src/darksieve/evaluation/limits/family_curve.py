@@ -12,6 +12,7 @@ from darksieve.evaluation.limits.problem import Floats, Integers, ProblemBatch
 
 PRECISION = 1e-6  # of roots, relative
 MAX_STEPS = 60
+LEAP = 10.0  # of 2NLL between two fits of the same problem
 
 
 def n_background_parameters(batch: ProblemBatch) -> Integers:
@@ -37,6 +38,7 @@ class FamilyCurve:
         self.parameters = np.array(batch.structure.start)
         self.edm = np.zeros(batch.n_problems)
         self.by_minuit = np.zeros(batch.n_problems, np.bool_)
+        self._last = np.full(batch.n_problems, np.inf)
 
     def minimum(self, problems: Integers, strength: Floats | None = None) -> tuple[Floats, Floats]:
         """2NLL + penalty and fitted strength; NaN where no fit succeeds.
@@ -47,22 +49,26 @@ class FamilyCurve:
         """
         if not problems.size:
             return np.zeros(0), np.zeros(0)
-        value, mu = np.full(problems.size, np.nan), np.full(problems.size, np.nan)
+        value, mu = np.full(problems.size, np.inf), np.full(problems.size, np.nan)
         todo = np.arange(problems.size)
         for start in (self.parameters, self.batch.structure.start):
             which = problems[todo]
             many = self.batch.subset(which)
             many.structure.start[...] = start[which]
             found = fit(many, None if strength is None else strength[todo], threads=self.threads)
-            good = np.array([status == CONVERGED for status in found.status])
+            new = 2 * found.nll + self.penalty[which]
+            good = np.array([status == CONVERGED for status in found.status]) & (new < value[todo])
             done = todo[good]
-            value[done], mu[done] = 2 * found.nll[good] + self.penalty[problems[done]], found.strength[good]
+            value[done], mu[done] = new[good], found.strength[good]
             self.parameters[problems[done]] = np.nan_to_num(found.parameters[good])
             self.edm[problems[done]] = found.edm[good]
-            todo = todo[~good]
+            # after a leap the fit may sit in another valley (a slope at its bound): try from afar, too
+            todo = todo[~(value[todo] < self._last[which] + LEAP)]
             if not todo.size:
-                return value, mu
-        for k in todo:
+                break
+        self._last[problems] = value
+        value[np.isinf(value)] = np.nan
+        for k in np.flatnonzero(np.isnan(value)):
             p = int(problems[k])
             unit = self.batch.events_per_unit[p]
             problem = MinuitProblem(self.batch, p, self.batch.observed)
@@ -75,6 +81,7 @@ class FamilyCurve:
             self.by_minuit[p] = True
             self.parameters[p, : x.size] = x
             value[k], mu[k] = 2 * nll + self.penalty[p], x[problem.strength] / unit
+            self._last[p] = value[k]
         return value, mu
 
     def where_it_reaches(
