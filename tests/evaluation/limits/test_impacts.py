@@ -3,7 +3,9 @@ import pytest
 
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.document import SearchModel
-from darksieve.evaluation.limits.impacts import impacts_at
+from darksieve.evaluation.limits.impacts import impacts_at, impacts_of_workspace
+from darksieve.evaluation.limits.pyhf_export import export_workspace
+from darksieve.evaluation.limits.workspace import Workspace, parse_interpolation
 
 EDGES = np.linspace(0.0, 2.0, 101)
 MIDDLES = (EDGES[1:] + EDGES[:-1]) / 2
@@ -68,6 +70,39 @@ def test_profiled_backgrounds_take_the_best_fits_family():
     [several] = impacts_at(search([YIELD], [line, {"family": "exponential"}]), ["m1.0"])
     [alone] = impacts_at(search([YIELD]), ["m1.0"])
     assert several.strength == pytest.approx(alone.strength, rel=1e-6)
+
+
+def test_a_workspace_has_the_impacts_of_the_document_that_it_was_made_of():
+    model = search([YIELD, WIDTH], {"family": "chebyshev", "order": 2}, spurious=10.0)
+    [own] = impacts_at(model, ["m1.0"])
+    exported = export_workspace(model, "m1.0", histosys="code2")
+    codes = parse_interpolation("normsys=code1,histosys=code2")
+    back = impacts_of_workspace(Workspace.parse(exported, interpolation=codes))
+    order = [back.names.index(name) for name in own.names]
+    assert back.strength == pytest.approx(own.strength, rel=1e-3)
+    assert back.strength_error == pytest.approx(own.strength_error, rel=1e-2)
+    assert back.pulls[order] == pytest.approx(own.pulls, abs=0.01)
+    assert back.pull_errors[order] == pytest.approx(own.pull_errors, abs=0.01)
+    assert back.impacts[order] == pytest.approx(own.impacts, abs=0.02 * own.strength_error)
+
+
+def test_a_measured_count_pulls_in_units_of_its_own_error():
+    modifiers = [{"name": "u", "type": "shapesys", "data": [7.0]}]
+    samples = [
+        {"name": "s", "data": [10.0], "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {"name": "b", "data": [50.0], "modifiers": modifiers},
+    ]
+    workspace = {
+        "channels": [{"name": "c", "samples": samples}],
+        "observations": [{"name": "c", "data": [65.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    }
+    found = impacts_of_workspace(Workspace.parse(workspace))
+    assert found.names == ("u[0]",)
+    assert found.pulls == pytest.approx([0], abs=1e-4)
+    assert found.pull_errors == pytest.approx([1], rel=1e-3)
+    assert found.strength_error == pytest.approx(np.sqrt(65 + 49) / 10, rel=1e-3)
+    assert found.impacts[0] == pytest.approx([0.7, -0.7], rel=1e-3)
 
 
 def test_they_can_be_drawn():

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from darksieve.errors import InputError, nearest
-from darksieve.evaluation.limits.compile import compile_search, nuisance_names
+from darksieve.evaluation.limits.compile import compile_search, fitted_points, nuisance_names
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.engine import CONVERGED, fit
 from darksieve.evaluation.limits.envelope import envelope_limits, has_choice
+from darksieve.evaluation.limits.histfactory import Likelihood
+from darksieve.evaluation.limits.histfactory_kernel import NORMAL, POISSON, value_and_gradient
 from darksieve.evaluation.limits.problem import Floats
 from darksieve.evaluation.limits.response import fitted_covariance
+from darksieve.evaluation.limits.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +46,73 @@ class Impacts:
     strength_error: float
 
 
+def impacts_of_workspace(workspace: Workspace, label: str = "workspace") -> Impacts:
+    """Pulls and impacts of a HistFactory workspace's constrained parameters.
+
+    A pull is the distance from the measured value of the constraint in units of its width (for the Poisson
+    constraint of a ``shapesys``, 1/√τ); fits respect the bounds of the parameter of interest.
+
+    Raises:
+        InputError: If the fit to the data does not converge.
+    """
+    w = workspace
+    best = Likelihood(w).fit()
+    if best.status == "failed":
+        raise InputError(f"{label}: the fit does not converge, so there are no impacts")
+    x = best.parameters
+    normal = w.model.constraint == NORMAL
+    constrained = np.flatnonzero(w.free & (normal | (w.model.constraint == POISSON)))
+    measured = np.where(normal, w.auxiliary, w.auxiliary / w.model.scale)
+    width = np.where(normal, w.model.scale, 1 / np.sqrt(np.maximum(w.model.scale, 1e-300)))
+    errors = np.sqrt(np.diag(_covariance(w, x)))
+    changes = np.full((constrained.size, 2), np.nan)
+    for k, column in enumerate(constrained.tolist()):
+        for side, sign in enumerate((-1.0, 1.0)):
+            free, start = w.free.copy(), x.copy()
+            free[column] = False
+            start[column] = np.clip(x[column] + sign * errors[column], w.lower[column], w.upper[column])
+            moved = Likelihood(replace(w, free=free, start=start)).fit()
+            if moved.status != "failed":
+                changes[k, side] = moved.parameters[w.poi] - x[w.poi]
+    return Impacts(
+        label=label,
+        mass=None,
+        names=tuple(w.names[i] for i in constrained),
+        pulls=((x - measured) / width)[constrained],
+        pull_errors=(errors / width)[constrained],
+        impacts=changes,
+        strength=float(x[w.poi]),
+        strength_error=float(errors[w.poi]),
+    )
+
+
+def _covariance(w: Workspace, x: Floats) -> Floats:
+    # inverse of the Hessian by differences of the exact gradient; zero for parameters at a bound
+    free = np.flatnonzero(w.free & (x > w.lower) & (x < w.upper))
+    hessian = np.zeros((free.size, free.size))
+    for k, column in enumerate(free):
+        step = 1e-5 * max(abs(x[column]), 1e-3)
+        ends = []
+        for sign in (1.0, -1.0):
+            moved, gradient = x.copy(), np.empty(x.size)
+            moved[column] += sign * step
+            value_and_gradient(w.model, moved, w.counts, w.auxiliary, gradient)
+            ends.append(gradient)
+        hessian[k] = (ends[0] - ends[1])[free] / (2 * step)
+    hessian = 0.5 * (hessian + hessian.T)
+    scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+    inverse = np.linalg.pinv(hessian * np.outer(scale, scale), rcond=1e-12, hermitian=True)
+    covariance = np.zeros((x.size, x.size))
+    covariance[np.ix_(free, free)] = inverse * np.outer(scale, scale)
+    return covariance
+
+
 def position_of(model: SearchModel, point: str | float) -> int:
     """Position of a point, by its label or by the nearest mass.
 
     Raises:
         InputError: If there is none that can be fitted.
     """
-    from darksieve.evaluation.limits.compile import fitted_points
-
     usable = fitted_points(model)
     if isinstance(point, str):
         labels = [model.points[i].label for i in usable]
