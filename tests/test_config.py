@@ -61,6 +61,26 @@ def test_text_that_is_not_yaml_is_refused(tmp_path):
         load_config(path)
 
 
+def test_bytes_that_are_not_text_are_refused(tmp_path):
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        load_config(path)
+
+
+def test_a_list_as_key_is_refused(tmp_path):
+    path = tmp_path / "keys.yaml"
+    path.write_text("search: a\n? [b, c]\n: d\n")
+    with pytest.raises(InputError, match="line 2 has a list"):
+        load_config(path)
+
+
+def test_a_folder_named_as_a_preset_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "gamma_alp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("gamma_alp").search == "gamma_alp"
+
+
 def test_overrides_reach_sections_that_are_not_written_and_leave_the_input_alone():
     tree = {"a": {"b": 1}, "list": [{"c": 2}]}
     changed = apply_overrides(tree, ["a.b=2", "list.0.c=3", "new.deep=[1, 2]"])

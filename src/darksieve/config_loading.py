@@ -26,10 +26,13 @@ def preset_names() -> list[str]:
 def _read_text(source: str | Path) -> tuple[str, str, Path]:
     """Text, a name for messages and the folder that relative file names start from."""
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():  # a folder may be named as a preset is
         if not path.is_file():
             raise InputError(f"config {path}: no such file; presets are {', '.join(preset_names())}")
-        return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
+        try:
+            return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"config {path} cannot be read as text: {error}") from None
     if str(source) not in preset_names():
         raise InputError(
             f"config {str(source)!r} is neither a file nor a preset{nearest(str(source), preset_names())}"
@@ -46,6 +49,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict | set):
+                line = key_node.start_mark.line + 1
+                raise InputError(f"config error: line {line} has a list or mapping as key; use one word")
             if key in seen:
                 raise InputError(
                     f"config error: key {key!r} is given twice (line {key_node.start_mark.line + 1})"
