@@ -222,9 +222,14 @@ def apply(
 
 def main() -> None:
     """Entry point: 0 done, 1 the work failed, 2 the input is wrong; one message on standard error."""
-    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # at any place of the line
+    debug = len(arguments) < len(sys.argv) - 1
+    warnings = logging.StreamHandler()  # the log of a run has them too, but nobody watches it
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("darksieve: warning: %(message)s"))
+    logging.getLogger("darksieve").addHandler(warnings)
     try:
-        app(standalone_mode=True)
+        app(args=arguments, standalone_mode=True)
     except InputError as error:
         if debug:
             raise
@@ -238,3 +243,5 @@ def main() -> None:
             raise
         print(f"darksieve: failed: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        logging.getLogger("darksieve").removeHandler(warnings)

@@ -33,8 +33,9 @@ def limits_of_documents(
         InputError: If a document or an option is wrong; then nothing is written.
         RuntimeError: If no point succeeded; the file is written all the same.
     """
-    if output.suffix == ".csv":
-        raise InputError(f"-o {output}: name the JSON file; the CSV is written beside it")
+    _check_output(output, documents)
+    if cls_at is not None and not np.isfinite(cls_at):
+        raise InputError(f"--cls-at {cls_at}: a value of the parameter is a finite number")
     if not 0 < confidence_level < 1:
         raise InputError(
             f"--cl {confidence_level}: a confidence level lies between 0 and 1, for example 0.95"
@@ -60,6 +61,22 @@ def limits_of_documents(
     wanted = [point for point in curve.points if point.status not in ("vetoed", "no_signal")]
     if wanted and not any(point.succeeded for point in wanted):
         raise RuntimeError(f"no point succeeded; {output} says why")
+
+
+def _check_output(output: Path, documents: Sequence[Path]) -> None:
+    """Refuse what cannot be written, or would replace an input, before any fit."""
+    if output.suffix == ".csv":
+        raise InputError(f"-o {output}: name the JSON file; the CSV is written beside it")
+    if output.is_dir():
+        raise InputError(
+            f"-o {output}: this is a folder; name a file in it, for example {output}/limits.json"
+        )
+    for written in (output, output.with_suffix(".csv")):
+        for document in documents:
+            if written.exists() and document.exists() and written.samefile(document):
+                raise InputError(
+                    f"-o {output}: {document} is an input and would be replaced; give another name"
+                )
 
 
 def _save(curve: LimitCurve, output: Path) -> None:
