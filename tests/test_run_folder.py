@@ -54,6 +54,20 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         RunFolder.open(tmp_path, "s")
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"search": "s"}', '{"search": "s", "stages": {}}', "{"])
+def test_a_manifest_that_is_none_of_a_run_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json is not"):
+        RunFolder.open(tmp_path, "s")
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "f").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        RunFolder.open(tmp_path / "f" / "run", "s")
+
+
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(InputError, match="this is a file"):

@@ -57,24 +57,18 @@ class RunFolder:
         manifest_path = path / "manifest.json"
         if path.exists() and not path.is_dir():
             raise InputError(f"output {path}: this is a file; give the folder of a run, or a new name")
-        if manifest_path.exists():
-            try:
-                manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise InputError(f"{manifest_path} is not readable ({error}); give another folder") from None
-            if manifest.get("search") != search:
-                held = manifest.get("search")
-                raise InputError(
-                    f"output {path} holds the search {held!r}, not {search!r}; give another folder"
-                )
-        elif path.is_dir() and any(entry.name not in (".lock", "log.txt") for entry in path.iterdir()):
+        foreign = path.is_dir() and any(entry.name not in (".lock", "log.txt") for entry in path.iterdir())
+        if foreign and not manifest_path.exists():
             raise InputError(
                 f"output {path} is not empty and holds no manifest.json of a run; give another folder"
             )
-        else:
-            manifest = {"format": FORMAT, "search": search, "stages": {}}
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        if manifest_path.exists():
+            _read_manifest(manifest_path, search)  # a folder of another search is left as it is
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"output {path} cannot be written: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -82,6 +76,13 @@ class RunFolder:
             raise InputError(
                 f"output {path} is in use by another darksieve process; wait for it to end"
             ) from None
+        manifest: dict[str, Any] = {"format": FORMAT, "search": search, "stages": {}}
+        if manifest_path.exists():  # read under the lock: another process may have ended in between
+            try:
+                manifest = _read_manifest(manifest_path, search)
+            except InputError:
+                lock.close()
+                raise
         run = cls(path, manifest, lock)
         run._log_handler = logging.FileHandler(path / "log.txt", encoding="utf-8")
         run._log_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -147,6 +148,26 @@ class RunFolder:
         """Drop the record of a stage, so that it is done again."""
         if self.manifest["stages"].pop(name, None) is not None:
             self.record()
+
+
+def _read_manifest(path: Path, search: str) -> dict[str, Any]:
+    """The manifest of a run of this search.
+
+    Raises:
+        InputError: If it is damaged, or of another search.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not readable ({error}); give another folder") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "stages" not in manifest:
+        raise InputError(f"{path} is not the manifest of a run (format {FORMAT}); give another folder")
+    held = manifest.get("search")
+    if held != search:
+        raise InputError(
+            f"output {path.parent} holds the search {held!r}, not {search!r}; give another folder"
+        )
+    return manifest
 
 
 def _files_in(paths: Iterable[Path]) -> Iterator[Path]:
