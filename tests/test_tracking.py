@@ -57,3 +57,12 @@ def test_tracking_can_be_switched_off(uri, tmp_path):
     tracker.metrics({"loss": 1.0})
     tracker.end()
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_relative_database_is_taken_from_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "limits.json").write_text("{}")
+    tracker = Tracker("search", run_name="r", uri="sqlite:///mlflow.db")
+    tracker.artifacts(tmp_path / "limits.json")
+    assert tracker.active
+    assert list((tmp_path / "mlruns").rglob("limits.json"))

@@ -59,9 +59,8 @@ class Tracker:
         if known is None:
             artifacts = None
             if self.uri.startswith("sqlite:///"):
-                artifacts = (
-                    Path(self.uri.removeprefix("sqlite:///")).parent / "mlruns" / experiment
-                ).as_uri()
+                database = Path(self.uri.removeprefix("sqlite:///")).resolve()  # may be given as relative
+                artifacts = (database.parent / "mlruns" / experiment).as_uri()
             experiment_id = client.create_experiment(experiment, artifact_location=artifacts)
         else:
             experiment_id = known.experiment_id
