@@ -44,9 +44,10 @@ def run_chain(
         InputError: If anything in the config, the files or the folder is wrong, before any long work.
     """
     limit_threads()
-    for line in check_search(config):
-        log.info(line)
+    checked = check_search(config)
     with RunFolder.open(output, config.search) as run:
+        for line in checked:
+            log.info(line)
         write_text(run / "config.yaml", to_yaml(config))
         tracker = Tracker(
             config.search,
