@@ -69,6 +69,8 @@ def _targets(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     one = len(files) == 1 and (output.suffix == ".root" and not output.is_dir())
     if not one and output.suffix == ".root":
         raise InputError(f"-o {output}: {len(files)} files need a folder, not one ROOT file")
+    if not one and output.exists() and not output.is_dir():
+        raise InputError(f"-o {output}: this is a file and no folder; name a .root file or a folder")
     targets = [output] if one else [output / file.name for file in files]
     doubled = sorted({str(t) for t in targets if targets.count(t) > 1})
     if doubled:
