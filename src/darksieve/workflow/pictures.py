@@ -144,6 +144,9 @@ class Pictures:
         global_p = []
         if found is not None:
             global_p.append(p_values.GlobalPValue(found.p_global, found.p_global_error, found.method))
+            if found.gross_vitells is not None and found.method != "gross_vitells":
+                bound = found.gross_vitells
+                global_p.append(p_values.GlobalPValue(bound.p_global, bound.p_global_error, "Gross–Vitells"))
         self.keep(
             "p_values",
             p_values.draw_p_values(
@@ -169,6 +172,46 @@ class Pictures:
                 vetoes=self.vetoes,
             ),
         )
+
+        best = curve.values("best_fit")[fitted]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pulls = np.where(best > 0, -best / errors[:, 0], best / errors[:, 1])
+        pulls[~np.isfinite(pulls)] = np.nan
+        if np.isfinite(pulls).any():
+            self.keep(
+                "pulls",
+                fits.draw_pulls(
+                    masses,
+                    pulls,
+                    stamp=self.stamp(),
+                    pull_label="Fitted strength over its error",
+                    vetoes=self.vetoes,
+                ),
+            )
+        if found is not None and found.label is not None:
+            self._impacts(found.label)
+
+    def _impacts(self, label: str) -> None:
+        """Impact of each nuisance where the largest excess is."""
+        from darksieve.evaluation.limits.impacts import impacts_at
+
+        model = SearchModel.load(self.context.run / "search.json")
+        if not model.nuisances:
+            return
+        (found,) = impacts_at(model, [label])
+        usable = np.isfinite(found.impacts).all(axis=1)
+        if found.mass is None or not usable.any():
+            return
+        drawing = fits.draw_impacts(
+            [name for name, use in zip(found.names, usable, strict=True) if use],
+            found.pulls[usable],
+            found.pull_errors[usable],
+            found.impacts[usable],
+            mass=found.mass,
+            unit=self.config.linear_parameter[1],
+            stamp=self.stamp(),
+        )
+        self.keep("impacts", drawing)
 
     def spectra(self) -> None:
         """Expected spectrum of each channel of the fit; with the data once unblinded."""

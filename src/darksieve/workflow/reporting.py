@@ -188,6 +188,8 @@ def _limits(pictures: Pictures) -> ReportSection:
         ("coupling", "Upper limits on the coupling"),
         ("p_values", "Local p-values"),
         ("best_fit", "Best fit"),
+        ("pulls", "Fitted strength over its error"),
+        ("impacts", "Impact of the nuisances at the largest excess"),
     ]
     links = [Link(name, name) for name in ("limits.json", "limits.csv", "interpretation.json", "search.json")]
     return ReportSection(
