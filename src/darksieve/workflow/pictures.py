@@ -199,11 +199,11 @@ class Pictures:
         if not model.nuisances:
             return
         (found,) = impacts_at(model, [label])
-        usable = np.isfinite(found.impacts).all(axis=1)
-        if found.mass is None or not usable.any():
+        usable = np.flatnonzero(np.isfinite(found.impacts).all(axis=1))
+        if found.mass is None or not len(usable):
             return
         drawing = fits.draw_impacts(
-            [name for name, use in zip(found.names, usable, strict=True) if use],
+            [found.names[i] for i in usable],
             found.pulls[usable],
             found.pull_errors[usable],
             found.impacts[usable],
