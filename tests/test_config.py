@@ -29,6 +29,11 @@ def test_every_preset_survives_a_round_trip_through_its_resolved_form(name, tmp_
         ("scan.masses=[20]", r"give either step_sigma or masses"),
         ("samples.signal.files=[a.root]", r"config error at samples.signal: give either files"),
         ("interpretation.parameter=branching_fraction", r"needs n_parents in channels \['all'\]"),
+        ("scan.range=[0.17, .inf]", r"config error at scan.range: .*two finite numbers"),
+        ("working_points.n_masses=5", r"config error at working_points.n_masses: unknown key"),
+        ("samples.pseudo_data={role: data, files: [a.root]}", "no sample may be named 'pseudo_data'"),
+        ("classifiers.0.name=data", "no classifier may be named 'data'"),
+        ("channels={a/b: {}}", r"config error at channels.a/b"),
         ("confidence_level=.nan", r"config error at confidence_level"),
     ],
 )

@@ -5,16 +5,20 @@ The keys and their meaning are fixed (docs/config.md); ``config_loading.load_con
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]  # of files and figures, too
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 def _increasing(interval: tuple[float, float]) -> tuple[float, float]:
+    if not all(map(math.isfinite, interval)):
+        raise ValueError(f"the interval {list(interval)} has no end: give two finite numbers")
     if not interval[0] < interval[1]:
         raise ValueError(f"the interval {list(interval)} is empty: the first number must be the smaller one")
     return interval
@@ -123,7 +127,6 @@ class WorkingPointsConfig(Section):
     objective: str = "expected_limit"
     kind: Literal["categories", "threshold"] = "categories"
     n_categories: Annotated[int, Field(ge=1, le=10)] = 4
-    n_masses: Annotated[int, Field(ge=2)] | None = None
     min_effective_events: Positive = 400.0
 
 
@@ -220,10 +223,10 @@ class SearchConfig(Section):
         "__production__",
     ]
     never_features: list[str] = Field(default_factory=list)
-    samples: Annotated[dict[str, SampleConfig], Field(min_length=1)]
+    samples: Annotated[dict[Name, SampleConfig], Field(min_length=1)]
     pseudo_data: PseudoDataConfig = PseudoDataConfig()
     candidates: CandidatesConfig = CandidatesConfig()
-    channels: Annotated[dict[str, ChannelConfig], Field(min_length=1)] = Field(
+    channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)] = Field(
         default_factory=lambda: {"all": ChannelConfig()}
     )
     classifiers: Annotated[list[ClassifierConfig], Field(max_length=1)] = Field(default_factory=list)
@@ -239,6 +242,10 @@ class SearchConfig(Section):
             raise ValueError("no sample has role: signal; the efficiency and the signal shape come from one")
         if "background" not in roles:
             raise ValueError("no sample has role: background; the expected limit needs one")
+        if "pseudo_data" in self.samples:
+            raise ValueError("no sample may be named 'pseudo_data': what stands in for data has that name")
+        if any(classifier.name == "data" for classifier in self.classifiers):
+            raise ValueError("no classifier may be named 'data': scores/data.parquet holds those of data")
         if self.interpretation.parameter == "branching_fraction":
             missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
             if missing:

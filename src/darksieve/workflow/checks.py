@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from darksieve.config import SearchConfig
+from collections.abc import Mapping
+
+from darksieve.config import SampleConfig, SearchConfig
+from darksieve.datasets.catalogue import MASS_TOLERANCE, Sample
 from darksieve.datasets.truth import refuse_truth
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import make_objective
@@ -45,32 +48,80 @@ def check_search(config: SearchConfig) -> list[str]:
         raise InputError(
             f"interpretation.published: {published!r} is not known; there are {sorted(published_names())}"
         )
+    _check_pseudo_data(config)
     reading = Reading(config, tuple(features))
+    masses: dict[str, tuple[float, ...]] = {}
     for name, sample in config.samples.items():
         if sample.simulate is not None:
-            simulation_arguments(config, name, sample)
+            made = simulation_arguments(config, name, sample)
+            if sample.role == "signal":
+                masses[name] = made.get("mass_range") or tuple(made["masses"])
             lines.append(f"sample {name}: {sample.role}, simulated ({sample.simulate})")
             continue
         described = sample_with_files(name, sample)
-        _check_mass_range(config, name, described.mass_range)
+        if sample.role == "signal":
+            masses[name] = _generated_masses(described)
         reader = reading.reader(described)
         rows = sum(tree.n_entries for tree in reader.files.trees)
         lines.append(
             f"sample {name}: {sample.role}, {len(described.files)} files, {rows} rows, all branches there"
         )
+    _check_mass_range(config, masses)
     lines.append(
         f"scan: {config.scan.observable} from {config.scan.range[0]:g} to {config.scan.range[1]:g} GeV"
     )
     return lines
 
 
-def _check_mass_range(config: SearchConfig, name: str, simulated: tuple[float, float] | None) -> None:
-    """A flat signal must cover the scan; discrete masses are checked once their events are read."""
-    if simulated is None:
+def _generated_masses(signal: Sample) -> tuple[float, ...]:
+    """Masses that a signal of the user's own was generated at, or the range of a flat one."""
+    if signal.mass_range is not None:
+        return signal.mass_range
+    if isinstance(signal.n_generated, Mapping):
+        return tuple(signal.n_generated)
+    return () if signal.mass is None or isinstance(signal.mass, str) else (signal.mass,)
+
+
+def _check_mass_range(config: SearchConfig, masses: Mapping[str, tuple[float, ...]]) -> None:
+    """The signal samples together must reach from end to end of what the channels scan."""
+    generated = [mass for own in masses.values() for mass in own]
+    if not generated:
         return
-    wanted = (min(config.scan.masses), max(config.scan.masses)) if config.scan.masses else config.scan.range
-    if wanted[0] < simulated[0] - 1e-9 or wanted[1] > simulated[1] + 1e-9:
-        raise InputError(
-            f"scan: masses from {wanted[0]:g} to {wanted[1]:g} GeV, but samples.{name} was simulated from"
-            f" {simulated[0]:g} to {simulated[1]:g} GeV; simulate more, or narrow the scan"
-        )
+    low, high = min(generated), max(generated)
+    for name, channel in config.channels.items():
+        start, end = config.scan.range
+        if channel.range is not None:
+            start, end = max(start, channel.range[0]), min(end, channel.range[1])
+        if start < low - MASS_TOLERANCE or end > high + MASS_TOLERANCE:
+            raise InputError(
+                f"scan.range: channel {name} is scanned from {start:g} to {end:g} GeV, but the signal"
+                f" ({', '.join(f'samples.{sample}' for sample in masses)}) was simulated from {low:g} to"
+                f" {high:g} GeV; simulate more, or narrow the scan"
+            )
+
+
+def _check_pseudo_data(config: SearchConfig) -> None:
+    """What stands in for data is made late in a run; what is wrong with it is said at once."""
+    pseudo = config.pseudo_data
+    if pseudo.simulate is not None:
+        try:
+            simulation_arguments(
+                config, "x", SampleConfig(role="data", simulate=pseudo.simulate, settings=pseudo.settings)
+            )
+        except InputError as error:
+            raise InputError(str(error).replace("samples.x", "pseudo_data")) from None
+    elif pseudo.settings:
+        raise InputError("pseudo_data.settings: settings belong to pseudo_data.simulate, which is not given")
+    if pseudo.inject is None:
+        return
+    data = [name for name, sample in config.samples.items() if sample.role == "data"]
+    if data:
+        raise InputError(f"pseudo_data.inject: there are data (samples.{data[0]}); take out one of the two")
+    mass, (low, high) = pseudo.inject.mass, config.scan.range
+    if not low <= mass <= high:
+        raise InputError(f"pseudo_data.inject.mass: {mass} GeV is outside the scan, {low} to {high} GeV")
+    for start, end in config.scan.vetoes:
+        if start <= mass <= end:
+            raise InputError(
+                f"pseudo_data.inject.mass: {mass} GeV is vetoed (scan.vetoes: {start} to {end} GeV)"
+            )

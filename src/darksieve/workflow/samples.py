@@ -50,18 +50,24 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
             f"config error at samples.{name}.settings.{unknown[0]}: unknown key{nearest(unknown[0], known)}"
         )
     arguments: dict[str, Any] = {key: sample.settings[key] for key in _SIZE_KEYS if key in sample.settings}
+    place = f"samples.{name}.settings"
     if "masses" in arguments:
-        arguments["masses"] = {float(mass): int(n) for mass, n in dict(arguments["masses"]).items()}
+        try:
+            arguments["masses"] = {float(mass): int(n) for mass, n in dict(arguments["masses"]).items()}
+        except (TypeError, ValueError):
+            raise InputError(f"{place}.masses: {arguments['masses']!r}; write {{mass: events}}") from None
     if "mass_range" in arguments:
-        arguments["mass_range"] = tuple(arguments["mass_range"])
-    arguments["settings"] = SimulationSettings.from_mapping(
-        {"beams": beams_of(config), **physics}, f"samples.{name}.settings"
-    )
+        try:
+            low, high = (float(edge) for edge in arguments["mass_range"])
+        except (TypeError, ValueError):
+            raise InputError(f"{place}.mass_range: {arguments['mass_range']!r}; write [low, high]") from None
+        arguments["mass_range"] = (low, high)
+    arguments["settings"] = SimulationSettings.from_mapping({"beams": beams_of(config), **physics}, place)
     if process.role is not Role.DATA:  # the luminosity of pseudo-data is the search's
         try:
             SampleRequest(sample.simulate, **arguments)
         except InputError as error:
-            raise InputError(f"samples.{name}.settings: {error}") from None
+            raise InputError(f"{place}: {error}") from None
     return arguments
 
 
