@@ -139,6 +139,17 @@ class TestForeignSearch:
         assert abs(by_mass[1.0]["significance"]) < 4
         assert limits["global"]["mass"] == 2.5
 
+    def test_a_run_that_is_blind_again_keeps_nothing_of_the_data(self, folder, blind):
+        done = darksieve(folder, "run", "kplus.yaml", "-o", "run", "--unblind")
+        assert done.returncode == 0, done.stderr
+        assert (blind / "figures" / "p_values.csv").is_file()
+        assert (blind / "scores" / "data.parquet").is_file()
+        done = darksieve(folder, "run", "kplus.yaml", "-o", "run")
+        assert done.returncode == 0, done.stderr
+        assert not (blind / "figures" / "p_values.csv").exists()
+        assert not (blind / "scores" / "data.parquet").exists()
+        assert (blind / "figures" / "limits.png").is_file()
+
     def test_every_file_of_the_contract_is_there(self, blind):
         for name in (
             "config.yaml",

@@ -50,11 +50,20 @@ def write_run_report(context: Context) -> None:
             version=__version__,
         )
         path = write_report(report, context.run / "report.html")
+        _remove_stale(context, pictures)
         record.wrote(path, context.run / "figures")
         _track(context, pictures)
         return f"{len(pictures.saved)} pictures"
 
-    context.stage("report", [context.key("scan", "optimise", "score")], work)
+    depends_on = [context.key("scan", "optimise", "score"), context.config.interpretation.published]
+    context.stage("report", depends_on, work)
+
+
+def _remove_stale(context: Context, pictures: Pictures) -> None:
+    """Take away pictures of an earlier report: of data, where this one is blind, or of another config."""
+    for path in (context.run / "figures").glob("*"):
+        if path.suffix in (".png", ".pdf", ".csv") and path.stem not in pictures.saved:
+            path.unlink()
 
 
 def _json(context: Context, name: str) -> dict[str, Any]:

@@ -185,6 +185,8 @@ def scan(context: Context, simulation: Simulation) -> None:
         observed: PseudoData | None = None
         if context.unblind:
             observed = _observe(context, simulation, inputs, data_samples, record)
+        else:  # of an earlier run that looked
+            (context.run / "scores" / "data.parquet").unlink(missing_ok=True)
         model = _document(
             context, with_counts(channels, None if observed is None else observed.counts), masses
         )
