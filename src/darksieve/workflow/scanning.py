@@ -239,7 +239,8 @@ def _summary(curve: LimitCurve) -> str:
     text = f"{done} limits, {states.count('vetoed')} vetoed, {states.count('failed')} failed"
     expected = curve.expected()
     if np.isfinite(expected).any():
-        text += f", median expected {np.nanmedian(expected):.3g} {curve.parameter.unit}"
+        unit = "" if curve.parameter.unit == "1" else f" {curve.parameter.unit}"
+        text += f", median expected {np.nanmedian(expected):.3g}{unit}"
     if curve.global_ is not None and curve.global_.mass is not None:
         text += f"; largest excess at {curve.global_.mass:.3f} GeV, global p = {curve.global_.p_global:.2g}"
     return text
