@@ -19,6 +19,7 @@ from darksieve.evaluation.limits.asimov import SIGMA_LEVELS
 
 Floats = NDArray[np.float64]
 N_STRENGTHS = 10  # tried first
+MOST_UNCOVERED = 0.25  # of the toys with signal beyond a threshold, to the near side of all those without
 TIE = 1e-5  # toys whose test statistic differs by less count as equal: discrete counts, numerical noise
 
 
@@ -118,7 +119,8 @@ class ToySample:
 
         Far below the mean, where few toys with signal come, CLs is the mean weight of the toys without signal
         beyond the threshold: the same expectation with a much smaller error. It is taken where no single toy
-        carries more than a fifth of it.
+        carries more than a fifth of it, and where the toys with signal do not contradict it: background alone
+        may hardly ever come where a signal would (no event, against one), and then has nothing to weigh.
         """
         p_signal, error_signal = _tail(self.signal, threshold)
         p_background, error_background = _tail(self.background, threshold)
@@ -128,7 +130,13 @@ class ToySample:
         mean = float(beyond.mean())
         if len(beyond) > 10 and 0 < beyond.max() < 0.2 * beyond.sum():
             error = float(beyond.std()) / (mean * math.sqrt(len(beyond))) + 1e-3
-            if error < math.hypot(error_signal, error_background):
+            spread = math.hypot(max(p_signal, 1 / len(self.signal)) * error_signal, p_signal * error)
+            agree = abs(p_signal - mean * p_background) < 4 * spread
+            # toys with signal between the threshold and the first without: what weights cannot know of
+            reached = self.signal[_first_beyond(self.signal, threshold) :]
+            first = float(self.background[_first_beyond(self.background, threshold)])
+            agree &= _first_beyond(reached, first) <= MOST_UNCOVERED * len(reached)
+            if agree and error < math.hypot(error_signal, error_background):
                 return mean, 0.0, error
         return p_signal / p_background, error_signal, error_background
 
@@ -277,9 +285,13 @@ def toy_limits(
         if not (too_high or too_low):
             break
     main = int(np.argmin(np.abs(np.asarray(levels)))) if blind else -1
-    for _ in range(max_rounds):
+    for n_more in range(max_rounds):
         limit, error = _solve(np.array(sorted(tried)), curve(main), alpha)
-        if limit is None or error is None or error < precision * limit:
+        if limit is None:  # too few toys are beyond the data to tell where CLs falls
+            for sample in list(tried.values()):
+                sample.throw(n_toys * 2 ** min(n_more, 3))
+            continue
+        if error is None or error < precision * limit:
             break
         add(limit)
         nearest = sorted(tried, key=lambda strength: abs(strength - limit))[:3]

@@ -157,7 +157,7 @@ def draw_pulls(
     side.plot([], [], " ", label=text.replace("-", "−"))
     side.set_xlim(0, 1.3 * max(float(normal.max()), float(counts.max())))
     side.legend(loc="upper right", handlelength=1.2, fontsize=8)
-    stamp_axes(axes, stamp)
+    stamp_axes(axes, stamp, side)
     alt = f"Pulls against mass: mean {mean:.2f}, width {width:.2f} over {len(finite)} fits."
     return Drawing(figure, {"mass_gev": points, "pull": values}, alt)
 
@@ -218,7 +218,7 @@ def draw_impacts(
     right.set_xlim(-reach, reach)
     right.set_xlabel(r"Pull [$\sigma$]")
     right.tick_params(axis="y", which="both", left=False, right=False)
-    stamp_axes(left, stamp)
+    stamp_axes(left, stamp, right)
     table: dict[str, Sequence[str] | Floats] = {
         "nuisance": [names[i] for i in order[::-1]],
         "pull": positions[order[::-1]],

@@ -183,8 +183,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def stamp_axes(axes: Axes, stamp: Stamp) -> None:
-    """Write above the axes what this is: name and note on the left, search and luminosity on the right."""
+def stamp_axes(axes: Axes, stamp: Stamp, rightmost: Axes | None = None) -> None:
+    """Write above the axes what this is: name and note on the left, search and luminosity on the right.
+
+    With panels side by side, ``rightmost`` is where the text on the right stands.
+    """
     left = r"$\mathbf{darksieve}$" + (f"  {plain(stamp.note)}" if stamp.note else "")
     if stamp.blind:
         left += ", blind"
@@ -195,7 +198,7 @@ def stamp_axes(axes: Axes, stamp: Stamp) -> None:
     room = 9.0 * figure_of(axes).get_figwidth()
     size = 10.5 * min(1.0, room / n_characters)
     axes.set_title(left, loc="left", fontsize=size)
-    axes.set_title(right, loc="right", fontsize=size)
+    (rightmost or axes).set_title(right, loc="right", fontsize=size)
 
 
 def fit_legend(axes: Axes, legend: Legend, *, smallest: float = 6.5) -> None:
