@@ -73,3 +73,22 @@ def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, place):
     )
     assert "Traceback" in done.stderr
     assert "no such file" in done.stderr
+
+
+def test_limits_resume_keeps_the_points_that_are_done(darksieve, tmp_path):
+    status, _, _ = darksieve("limits", "d.json", "-o", "out.json")
+    assert status == 0
+    done = json.loads((tmp_path / "out.json").read_text())
+    done["points"][0]["observed"] = 7.5  # what only the first answer can know
+    (tmp_path / "out.json").write_text(json.dumps(done))
+    status, _, _ = darksieve("limits", "d.json", "-o", "out.json", "--resume")
+    assert status == 0
+    assert json.loads((tmp_path / "out.json").read_text())["points"][0]["observed"] == 7.5
+
+
+def test_limits_export_to_pyhf_says_how_well_it_closes(darksieve, tmp_path):
+    status, output, _ = darksieve("limits", "d.json", "-o", "out.json", "--pyhf", "exported")
+    assert status == 0
+    assert "differ by at most" in output
+    assert (tmp_path / "exported" / "d.workspace.json").is_file()
+    assert (tmp_path / "exported" / "d.patchset.json").is_file()

@@ -83,7 +83,7 @@ def _chain(
     overrides: list[str] | None,
     seed: int | None,
     workers: int,
-    unblind: bool = False,
+    unblind: bool | None = False,
 ) -> None:
     from darksieve.config_loading import load_config
     from darksieve.workflow.chain import run_chain
@@ -151,8 +151,8 @@ def report(
     workers: Workers = 2,
     unblind: Unblind = False,
 ) -> None:
-    """Draw the pictures and write the report."""
-    _chain("report", config, output, overrides, seed, workers, unblind)
+    """Draw the pictures and write the report, of a run as blind as it is unless --unblind is given."""
+    _chain("report", config, output, overrides, seed, workers, unblind or None)
 
 
 @app.command()
@@ -183,12 +183,21 @@ def limits(
         float | None,
         typer.Option("--cls-at", help="Also give CLs at this value of the parameter.", metavar="MU"),
     ] = None,
-    test_statistic: Annotated[TestStatistic, typer.Option("--test-statistic")] = TestStatistic.QTILDE,
+    test_statistic: Annotated[
+        TestStatistic, typer.Option("--test-statistic", help="Of the limits.")
+    ] = TestStatistic.QTILDE,
     interpolation: Annotated[
         str | None, typer.Option(help="Of a workspace's modifiers, for example normsys=code1,histosys=code0.")
     ] = None,
     bands: Annotated[Bands, typer.Option(help="Levels of the expected band.")] = Bands.SIGMA,
     seed: Annotated[int, typer.Option(help="Seed of toys.", min=0)] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the points that the output file has, and do the others.")
+    ] = False,
+    pyhf: Annotated[
+        Path | None,
+        typer.Option("--pyhf", help="Also write the search documents as pyhf workspaces.", metavar="DIR"),
+    ] = None,
 ) -> None:
     """The limit tool alone: documents in, limits out."""
     from darksieve.workflow.limit_command import limits_of_documents
@@ -204,6 +213,8 @@ def limits(
         interpolation=interpolation,
         bands=bands.value,
         seed=seed,
+        resume=resume,
+        pyhf=pyhf,
     )
 
 

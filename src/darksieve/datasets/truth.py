@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from darksieve.datasets.names import basf2_name
 from darksieve.errors import InputError
 
+BOOKKEEPING = "__*__"  # event key, candidate number, sampling weight: no physics, or a leak of the sample
+
 # Held against the whole name: basf2's "MC matching and MC truth", "Generator", and the bookkeeping.
 WHOLE_NAME = (
     "isSignal*",
@@ -26,7 +28,7 @@ WHOLE_NAME = (
     "nMC*",
     "*truth*",
     "*Truth*",
-    "__*__",  # event key, candidate number, sampling weight: no physics, or a leak of the sample
+    BOOKKEEPING,
 )
 # Held against each word of a compound name: gamma1_mcPDG, daughter(0, isSignal), useCMSFrame(mcE)
 _IN_A_WORD = (

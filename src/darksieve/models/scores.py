@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -159,6 +159,22 @@ class Scores:
         }
         kept = {name: _to_numpy(table[name]) for name in EVENT_COLUMNS if name in table.column_names}
         return cls(**values, event_columns=kept)
+
+
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """Rows of all parts, in order, with the event columns that all of them have.
+
+    Raises:
+        ValueError: If there are no parts.
+    """
+    if not parts:
+        raise ValueError("no scores to join")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
+    common = [name for name in EVENT_COLUMNS if all(name in part.event_columns for part in parts)]
+    return Scores(
+        **columns,
+        event_columns={name: np.concatenate([part.event_columns[name] for part in parts]) for name in common},
+    )
 
 
 def _frozen(values: NDArray, dtype: type | None = None) -> NDArray:

@@ -13,7 +13,7 @@ from darksieve.progress import say
 from darksieve.run_folder import RunFolder
 from darksieve.tracking import Tracker
 from darksieve.workflow.checks import check_search
-from darksieve.workflow.context import Context
+from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.samples import Reading, simulate_samples
 from darksieve.workflow.scoring import Simulation, features_of, score_candidates, train_classifiers
 
@@ -29,7 +29,12 @@ def limit_threads() -> None:
 
 
 def run_chain(
-    config: SearchConfig, output: Path, last_stage: str = "report", *, workers: int = 1, unblind: bool = False
+    config: SearchConfig,
+    output: Path,
+    last_stage: str = "report",
+    *,
+    workers: int = 1,
+    unblind: bool | None = False,
 ) -> None:
     """Run a search up to a stage, into a folder that keeps everything.
 
@@ -38,7 +43,7 @@ def run_chain(
         output: The run's folder; one of the same search is resumed, and what a change touches is redone.
         last_stage: One of ``STAGES``.
         workers: Processes for simulation and training; the numbers do not depend on it.
-        unblind: Whether data (or pseudo-data) in the signal region are looked at.
+        unblind: Whether data (or pseudo-data) in the signal region are looked at; None as the run did before.
 
     Raises:
         InputError: If anything in the config, the files or the folder is wrong, before any long work.
@@ -59,7 +64,11 @@ def run_chain(
         if tracker.active:
             run.record(mlflow_run_id=tracker.run_id)
         tracker.parameters(config.model_dump(mode="json"))
-        context = Context(config, run, tracker, workers, unblind)
+        was_unblind = (run / "data.json").is_file() and not facts_of_run(run)["blind"]
+        if was_unblind and unblind is False and last_stage in ("scan", "report"):
+            say("this run was unblinded: its observed limits are removed; --unblind brings them back")
+        looks = was_unblind if unblind is None else unblind
+        context = Context(config, run, tracker, workers, looks)
         ended = "FAILED"
         try:
             _run_stages(context, STAGES.index(last_stage))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from darksieve.config import SampleConfig, SearchConfig
 from darksieve.datasets.catalogue import MASS_TOLERANCE, Sample
-from darksieve.datasets.truth import refuse_truth
+from darksieve.datasets.events import Role
+from darksieve.datasets.expressions import Expression
+from darksieve.datasets.truth import BOOKKEEPING, refuse_truth, truth_pattern
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import make_objective
 from darksieve.evaluation.published import published_names
@@ -49,7 +53,9 @@ def check_search(config: SearchConfig) -> list[str]:
             f"interpretation.published: {published!r} is not known; there are {sorted(published_names())}"
         )
     _check_pseudo_data(config)
+    _refuse_truth_in_selections(config)
     reading = Reading(config, tuple(features))
+    _check_simulated_branches(config, reading)
     masses: dict[str, tuple[float, ...]] = {}
     for name, sample in config.samples.items():
         if sample.simulate is not None:
@@ -71,6 +77,55 @@ def check_search(config: SearchConfig) -> list[str]:
         f"scan: {config.scan.observable} from {config.scan.range[0]:g} to {config.scan.range[1]:g} GeV"
     )
     return lines
+
+
+def _refuse_truth_in_selections(config: SearchConfig) -> None:
+    """Candidates are selected alike on simulation and data, so truth selects none of them."""
+    used = {"scan.observable": [config.scan.observable]}
+    if config.candidates.select is not None:
+        used["candidates.select"] = list(Expression(config.candidates.select).branches)
+    for name, channel in config.channels.items():
+        if channel.select is not None:
+            used[f"channels.{name}.select"] = list(channel_expression(name, channel.select).branches)
+        if channel.observable is not None:
+            used[f"channels.{name}.observable"] = [channel.observable]
+    for place, branches in used.items():
+        for branch in branches:
+            pattern = truth_pattern(branch)
+            if pattern is not None and pattern != BOOKKEEPING:
+                raise InputError(
+                    f"{place}: {branch!r} is known in simulation only (it matches {pattern!r});"
+                    " a selection of a sample alone may use it: samples.NAME.select"
+                )
+
+
+def _check_simulated_branches(config: SearchConfig, reading: Reading) -> None:
+    """Samples that are still to be simulated have the branches of any small one."""
+    wanted = [(name, sample) for name, sample in config.samples.items() if sample.simulate is not None]
+    if not wanted:
+        return
+    from darksieve.datasets.simulation.production import simulate
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "few.root"
+        simulate("gamma_alp", path, masses={1.0: 400})
+        for name, sample in wanted:
+            is_signal = sample.role == "signal"
+            few = Sample(
+                name,
+                Role(sample.role),
+                (path,),
+                select=sample.select,
+                luminosity_fb=1.0 if sample.role == "background" else None,
+                mass=1.0 if is_signal else None,
+                n_generated=400 if is_signal else None,
+            )
+            try:
+                reading.reader(few)
+            except InputError as error:
+                raise InputError(
+                    str(error).replace(f"{path}:ntuple", f"samples.{name} (simulated)")
+                ) from None
 
 
 def _generated_masses(signal: Sample) -> tuple[float, ...]:

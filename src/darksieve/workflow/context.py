@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,3 +81,9 @@ def reading_document(config: SearchConfig) -> dict[str, Any]:
         "select": config.candidates.select,
         "pairings": None if pairings is None else pairings.model_dump(mode="json"),
     }
+
+
+def facts_of_run(run: RunFolder) -> dict[str, Any]:
+    """What the last scan looked at: blind or not, data or pseudo-data, the injected signal."""
+    facts: dict[str, Any] = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    return facts

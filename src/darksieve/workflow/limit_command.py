@@ -8,9 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from darksieve.atomic import write_json
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.answer import InterruptedScanError, answer_documents
 from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.limits.document import SearchModel
 from darksieve.progress import bar, say
 
 
@@ -26,6 +28,8 @@ def limits_of_documents(
     interpolation: str | None,
     bands: Literal["sigma", "quantile"],
     seed: int,
+    resume: bool = False,
+    pyhf: Path | None = None,
 ) -> None:
     """Answer documents and write ``output`` with a CSV beside it.
 
@@ -40,6 +44,9 @@ def limits_of_documents(
         raise InputError(
             f"--cl {confidence_level}: a confidence level lies between 0 and 1, for example 0.95"
         )
+    known = LimitCurve.load(output) if resume and output.exists() else None
+    if pyhf is not None:
+        _export(documents, pyhf, confidence_level)
     try:
         with bar("limits") as progress:
             curve = answer_documents(
@@ -52,6 +59,7 @@ def limits_of_documents(
                 interpolation=interpolation,
                 bands=bands,
                 seed=seed,
+                known=known,
                 progress=progress,
             )
     except InterruptedScanError as stopped:  # what is done is never lost
@@ -61,6 +69,24 @@ def limits_of_documents(
     wanted = [point for point in curve.points if point.status not in ("vetoed", "no_signal")]
     if wanted and not any(point.succeeded for point in wanted):
         raise RuntimeError(f"no point succeeded; {output} says why")
+
+
+def _export(documents: Sequence[Path], folder: Path, confidence_level: float) -> None:
+    """Write each search document as a pyhf workspace with a patch set, and say how well they close."""
+    from darksieve.evaluation.limits.pyhf_export import export_closure, export_patchset
+
+    for path in documents:
+        model = SearchModel.load(path)
+        workspace, patchset = export_patchset(model)
+        write_json(folder / f"{path.stem}.workspace.json", workspace)
+        write_json(folder / f"{path.stem}.patchset.json", patchset)
+        fitted = [point.label for point in model.points if point.channels]
+        shown = [fitted[i] for i in np.unique(np.linspace(0, len(fitted) - 1, 5).astype(int))]
+        closure = export_closure(model, shown, confidence_level=confidence_level)
+        say(
+            f"{folder / path.stem}.workspace.json, .patchset.json: limits at {len(shown)} points differ by"
+            f" at most {closure.largest:.1g} from the document's"
+        )
 
 
 def _check_output(output: Path, documents: Sequence[Path]) -> None:

@@ -147,6 +147,7 @@ def _document(
         "objective": wanted.objective,
         "confidence_level": config.confidence_level,
         "limit_on": dict(zip(("name", "unit"), config.linear_parameter, strict=True)),
+        "limit_model": "counting within 2 sigma, background known from its sidebands, without nuisances",
         "masses": masses.tolist(),
         "choice": {},
         "boundaries": {},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -378,9 +377,3 @@ class Pictures:
                         vetoes=self.vetoes,
                     ),
                 )
-
-
-def facts_of(context: Context) -> dict[str, Any]:
-    """What the scan looked at: blind or not, data or pseudo-data, the injected signal."""
-    facts: dict[str, Any] = json.loads((context.run / "data.json").read_text(encoding="utf-8"))
-    return facts

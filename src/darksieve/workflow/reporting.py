@@ -12,8 +12,8 @@ from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.published import PublishedComparison
 from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSection, Table, write_report
 from darksieve.run_folder import StageRecord
-from darksieve.workflow.context import Context
-from darksieve.workflow.pictures import Pictures, facts_of
+from darksieve.workflow.context import Context, facts_of_run
+from darksieve.workflow.pictures import Pictures
 
 N_ROWS_OF_LIMITS = 12
 
@@ -22,7 +22,7 @@ def write_run_report(context: Context) -> None:
     """Draw every picture and write ``report.html``, unless both are there with the same inputs."""
 
     def work(record: StageRecord) -> str:
-        facts = facts_of(context)
+        facts = facts_of_run(context.run)
         pictures = Pictures(context, facts)
         compared = pictures.limits()
         pictures.excesses()

@@ -41,8 +41,10 @@ from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
 from darksieve.evaluation.signal_shape import peak_slope, position_of
 from darksieve.evaluation.smooth_background import SmoothBackground
 from darksieve.models.bundle import Bundle
+from darksieve.models.scores import Scores, join_scores
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
+from darksieve.training.folds_training import score_table
 from darksieve.workflow.context import Context
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
@@ -55,7 +57,7 @@ from darksieve.workflow.samples import (
     simulated_sample,
 )
 from darksieve.workflow.scoring import NO_SCORE, Simulation, bundle_path
-from darksieve.workflow.table import CandidateTable, join
+from darksieve.workflow.table import CandidateTable
 
 DATA_LABEL = "data"
 PSEUDO_DATA = "pseudo_data"  # name of the simulated sample that stands in for data
@@ -350,13 +352,14 @@ def _count(
         for given in inputs
         for channel in given.channels
     }
-    kept: list[CandidateTable] = []
+    kept: list[Scores] = []
     for sample in samples.values():
         with bar(f"read {sample.name}") as progress:
             for i, events in enumerate(data_chunks(context, simulation.reading, sample)):
                 score = np.full(len(events), NO_SCORE) if bundle is None else bundle.score(events)
                 table = simulation.table(events, score)
-                kept.append(table)
+                if bundle is not None:
+                    kept.append(score_table(events, score, bundle, observable=context.config.scan.observable))
                 for given in inputs:
                     own = table.of_channel(given.name)
                     category = categorise[given.name](own.observable, own.score)
@@ -367,7 +370,7 @@ def _count(
                 progress(i, i + 1)
     path = context.run / "scores" / "data.parquet"
     if kept:
-        join(kept).save(path)
+        join_scores(kept).save(path)
         record.wrote(path)
     return counts
 
