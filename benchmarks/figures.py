@@ -21,6 +21,7 @@ MODULES = (
     "working_points",
     "limits",
     "look_elsewhere",
+    "limit_checks",
     "injection",
     "published",
     "chain",
