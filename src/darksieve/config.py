@@ -115,6 +115,7 @@ class ClassifierConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     model: Literal["bdt", "photon_network"]
     features: Annotated[list[str], Field(min_length=1)] | None = None
+    matching: Literal["background_to_signal", "signal_to_background", "flat", "none"] = "background_to_signal"
     decorrelate: list[str] = Field(default_factory=list)
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     max_rows: Annotated[int, Field(ge=1000)] | None = None

@@ -88,7 +88,9 @@ def _run_stages(context: Context, last: int) -> None:
     simulate_samples(context)
     if last < STAGES.index("train"):
         return
-    features = tuple(f for classifier in context.config.classifiers for f in features_of(classifier))
+    features = tuple(
+        f for classifier in context.config.classifiers for f in features_of(context.config, classifier)
+    )
     simulation = Simulation(context, Reading(context.config, features))
     train_classifiers(context, simulation)
     score_candidates(context, simulation)

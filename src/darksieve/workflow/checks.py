@@ -37,7 +37,7 @@ def check_search(config: SearchConfig) -> list[str]:
             channel_expression(name, channel.select)
     features: list[str] = []
     for classifier in config.classifiers:
-        own = features_of(classifier)
+        own = features_of(config, classifier)
         place = f"classifiers.{classifier.name}"
         try:
             parse_options(classifier.model, classifier.options)

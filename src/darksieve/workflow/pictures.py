@@ -49,19 +49,20 @@ class Pictures:
         self.data_label = facts["label"]
         self.injected = facts["injected"]
         simulated = any(sample.simulate is not None for sample in self.config.samples.values())
-        self.note = "toy simulation" if simulated else ""
+        self.simulation_note = "toy simulation" if simulated else ""
+        self.note = self.simulation_note
         if self.data_label not in (None, "data"):
             self.note = ", ".join(filter(None, [self.note, str(self.data_label)]))
         self.saved: dict[str, SavedFigure] = {}
         self.vetoes = [(low, high) for low, high in self.config.scan.vetoes]
 
-    def stamp(self, *, blind: bool | None = None, luminosity: bool = True) -> Stamp:
-        """What stands above a picture."""
+    def stamp(self, *, shows_data: bool = True, luminosity: bool = True) -> Stamp:
+        """What stands above a picture; one of simulation alone is neither blind nor of pseudo-data."""
         return Stamp(
             self.config.search,
             self.config.luminosity_fb if luminosity else None,
-            self.note,
-            self.blind if blind is None else blind,
+            self.note if shows_data else self.simulation_note,
+            self.blind and shows_data,
         )
 
     def keep(self, name: str, drawing: Drawing) -> SavedFigure:
@@ -281,7 +282,7 @@ class Pictures:
             if folds:
                 drawing = training.draw_training(
                     folds,
-                    stamp=self.stamp(blind=False, luminosity=False),
+                    stamp=self.stamp(shows_data=False, luminosity=False),
                     epoch_label="Tree" if classifier.model == "bdt" else "Epoch",
                 )
                 self.keep(f"training_{classifier.name}", drawing)
@@ -295,7 +296,7 @@ class Pictures:
                 by_process[sample] = (table.score[rows], table.weight[rows])
                 if given.role == "signal":
                     signals.append(sample)
-        stamp = self.stamp(blind=False, luminosity=False)
+        stamp = self.stamp(shows_data=False, luminosity=False)
         self.keep(f"scores_{name}", scores.draw_scores(by_process, stamp=stamp, signals=signals))
 
     def _roc(self, name: str, table: Scores) -> None:
@@ -324,7 +325,7 @@ class Pictures:
             curves[key] = (curve.signal_efficiency[thin], curve.background_efficiency[thin])
             aucs[key] = auc.value
         if curves:
-            stamp = self.stamp(blind=False, luminosity=False)
+            stamp = self.stamp(shows_data=False, luminosity=False)
             self.keep(f"roc_{name}", scores.draw_roc(curves, stamp=stamp, auc=aucs))
 
     def roc_masses(self, table: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -350,18 +351,18 @@ class Pictures:
                 )
 
             names = [f"category {c + 1}" if n > 1 else "threshold" for c in range(n)]
-            blind_free = self.stamp(blind=False)
+            of_simulation = self.stamp(shows_data=False)
             boundaries = {name: column("score_low", c) for c, name in enumerate(names)}
             self.keep(
                 f"boundaries_{channel}",
-                efficiency.draw_boundaries(masses, boundaries, stamp=blind_free, vetoes=self.vetoes),
+                efficiency.draw_boundaries(masses, boundaries, stamp=of_simulation, vetoes=self.vetoes),
             )
             kept = {name: column("signal_efficiency", c) for c, name in enumerate(names)}
             if n > 1:
                 kept = {"all": np.sum(list(kept.values()), axis=0), **kept}
             self.keep(
                 f"efficiency_{channel}",
-                efficiency.draw_signal_efficiency(masses, kept, stamp=blind_free, vetoes=self.vetoes),
+                efficiency.draw_signal_efficiency(masses, kept, stamp=of_simulation, vetoes=self.vetoes),
             )
             percent = column("percent_of_ceiling", 0)
             if np.isfinite(percent).any():
@@ -372,7 +373,7 @@ class Pictures:
                     efficiency.draw_percent_of_ceiling(
                         masses,
                         {label: percent},
-                        stamp=blind_free,
+                        stamp=of_simulation,
                         errors={label: errors} if np.isfinite(errors).any() else None,
                         vetoes=self.vetoes,
                     ),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.atomic import sha256_of_json, write_json
-from darksieve.config import ClassifierConfig
+from darksieve.config import ClassifierConfig, SearchConfig
 from darksieve.datasets.cut_flow import CutFlow
 from darksieve.datasets.events import Events
 from darksieve.errors import InputError
@@ -25,13 +25,13 @@ from darksieve.workflow.table import CandidateTable, join, table_of_channel
 NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
 
 
-def features_of(classifier: ClassifierConfig) -> tuple[str, ...]:
-    """The features of a classifier: those of the config, or the photon network's own."""
+def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
+    """The features of a classifier: those of the config, or the kinematics of a photon pair."""
     from darksieve.models.estimator import PHOTON_FEATURES
 
     if classifier.features is not None:
         return tuple(classifier.features)
-    if classifier.model == "photon_network":
+    if config.candidates.pairings is not None:
         return PHOTON_FEATURES
     raise InputError(f"classifiers.{classifier.name}.features: a {classifier.model} needs its features named")
 
@@ -153,12 +153,13 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
             bundle, _, history = train_bundle(
                 events,
                 model=classifier.model,
-                features=features_of(classifier),
+                features=features_of(config, classifier),
                 n_folds=classifier.folds,
                 options=classifier.options,
                 seed=config.seed,
                 mass_column=config.scan.observable if config.candidates.pairings is not None else None,
                 observable=config.scan.observable,
+                matching=classifier.matching,
                 decorrelate=classifier.decorrelate,
                 max_rows=classifier.max_rows,
                 never_features=config.never_features,
