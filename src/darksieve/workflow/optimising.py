@@ -127,7 +127,8 @@ def choose(context: Context) -> None:
         record.wrote(context.run / "working_points.json")
         for classifier in config.classifiers:
             attach_working_points(bundle_path(context, classifier), document["boundaries"])
-            record.wrote(bundle_path(context, classifier) / "bundle.json")
+            folder = bundle_path(context, classifier)
+            record.wrote(folder / "bundle.json", folder / "working_points.json")
         return _summary(document, len(masses))
 
     context.stage("optimise", depends_on, work)
