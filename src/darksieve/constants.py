@@ -23,6 +23,7 @@ W_MASS = 80.3692  # GeV
 TOP_MASS = 172.57  # GeV
 FERMI_CONSTANT = 1.1663788e-5  # GeV^-2
 SIN2_THETA_W = 0.23122  # MS-bar at M_Z
-V_TB_V_TS = 0.0405  # |V_tb V_ts*|: chosen so that reference B(B -> K a) come out, origin not verified; PDG 2024 0.0411
+# |V_tb V_ts*|: chosen so that the reference B(B -> K a) come out, origin not verified; PDG 2024 has 0.0411
+V_TB_V_TS = 0.0405
 V_TB_V_TD = 0.00857  # |V_tb V_td*|
 UPSILON_4S_MASS = 10.5794  # GeV
