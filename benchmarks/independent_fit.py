@@ -166,16 +166,25 @@ class Likelihood:
         """Strength, other parameters and minimum of 2NLL; the strength is free if None."""
         x = self.start()
         if mu is None:
-            m = Minuit(lambda p: self.twice_nll(p[0] * self.unit, p[1:]), np.concatenate([[0.0], x]))
-        else:
-            m = Minuit(lambda p: self.twice_nll(mu, p), x)
-        m.errordef, m.strategy, m.tol = 1.0, 2, 1e-3
+            start = np.concatenate([[0.0], x])
+            values, least = minimum(lambda p: self.twice_nll(p[0] * self.unit, p[1:]), start)
+            return float(values[0] * self.unit), values[1:], least
+        return mu, *minimum(lambda p: self.twice_nll(mu, p), x)
+
+
+def minimum(function: Callable[[Floats], float], start: Floats) -> tuple[Floats, float]:
+    """Where MIGRAD finds the least value, begun again with a tighter goal each time.
+
+    A single call stops early now and then: it put one median limit off by 9e-4.
+    """
+    values, least = np.array(start, float), np.inf
+    for tolerance in (1e-1, 1e-2, 1e-3, 1e-4):
+        m = Minuit(function, values)
+        m.errordef, m.strategy, m.tol = 1.0, 2, tolerance
         m.migrad(ncall=200_000)
-        m.migrad(ncall=200_000)
-        values = np.array(m.values)
-        if mu is None:
-            return float(values[0] * self.unit), values[1:], float(m.fval)
-        return mu, values, float(m.fval)
+        if m.fval <= least:
+            values, least = np.array(m.values), float(m.fval)
+    return values, least
 
 
 def limits(model: SearchModel, point: Point, confidence_level: float) -> tuple[float, float]:
@@ -195,10 +204,7 @@ def limits(model: SearchModel, point: Point, confidence_level: float) -> tuple[f
         return shifted
 
     def q_asimov(mu: float) -> float:
-        m = Minuit(lambda p: asimov_nll(mu, p), x_zero)
-        m.errordef, m.strategy, m.tol = 1.0, 2, 1e-3
-        m.migrad(ncall=200_000)
-        return max(float(m.fval), 0.0)
+        return max(minimum(lambda p: asimov_nll(mu, p), x_zero)[1], 0.0)
 
     def q_observed(mu: float) -> float:
         if best > mu:
