@@ -33,6 +33,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 figures: install
+	$(BIN)/python -m pip install --quiet --prefer-binary -c constraints.txt -e ".[test,bench]"
 	$(BIN)/python -m benchmarks.figures
 
 clean:
