@@ -109,6 +109,14 @@ class ChannelConfig(Section):
     background: BackgroundConfig | None = None
 
 
+class DecorrelationConfig(Section):
+    """What is done about the variables in ``decorrelate``; see ``darksieve.training.decorrelation``."""
+
+    method: Literal["planing", "penalty", "dropping", "none"] = "planing"
+    strength: NonNegative = 3.0
+    threshold: Fraction = 0.1
+
+
 class ClassifierConfig(Section):
     """A classifier and how it is trained; ``options`` are the model's own."""
 
@@ -117,6 +125,7 @@ class ClassifierConfig(Section):
     features: Annotated[list[str], Field(min_length=1)] | None = None
     matching: Literal["background_to_signal", "signal_to_background", "flat", "none"] = "background_to_signal"
     decorrelate: list[str] = Field(default_factory=list)
+    decorrelation: DecorrelationConfig = DecorrelationConfig()
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     max_rows: Annotated[int, Field(ge=1000)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)

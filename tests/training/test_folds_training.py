@@ -7,6 +7,7 @@ from darksieve.datasets.folds import fold_of, part_of
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.models.estimator import MODELS, PHOTON_FEATURES
+from darksieve.training.decorrelation import Decorrelation
 from darksieve.training.folds_training import train_bundle
 from darksieve.training.history import TrainingHistory
 
@@ -210,7 +211,9 @@ def test_max_rows_bounds_each_class(events):
 
 
 def test_background_takes_the_signal_distribution_of_further_columns(events):
-    _, _, history = quick(events, decorrelate=["E_recoil"], mass_column=None, observable="M_gg")
+    _, _, history = quick(
+        events, decorrelation=Decorrelation(("E_recoil",)), mass_column=None, observable="M_gg"
+    )
     assert set(history.folds[0].matching) == {"E_recoil"}
     assert history.folds[0].matching["E_recoil"]["target"] == "background_to_signal"
 

@@ -22,6 +22,7 @@ from darksieve.models.estimator import (
     read_json,
     write_bytes,
 )
+from darksieve.models.penalty import Penalty
 
 if TYPE_CHECKING:
     import xgboost
@@ -91,6 +92,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
         validation: Validation | None = None,
         on_epoch: EpochCallback | None = None,
         checkpoint: Path | None = None,
+        penalty: Penalty | None = None,
     ) -> Self:
         """Fit the trees; with a validation part, stop where its loss is least.
 
@@ -101,9 +103,12 @@ class Bdt(ClassifierMixin, BaseEstimator):
             validation: X, y and weights (or None) of rows that are not in the fit.
             on_epoch: Called with (tree, losses).
             checkpoint: Not used: a fit is short, and repeats to the same numbers.
+            penalty: On what the background's scores tell of protected variables of the rows of X. Early
+                stopping looks at the cross-entropy alone, so use few trees or ``patience=0`` with it.
 
         Raises:
-            ValueError: If X is not finite, a label is missing, or a weight is negative.
+            ValueError: If X is not finite, a label is missing, a weight is negative, or the penalty is of
+                other rows.
         """
         import xgboost
 
@@ -119,6 +124,8 @@ class Bdt(ClassifierMixin, BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = balanced_weights(labels, sample_weight)
+        if penalty is not None and len(penalty) != len(X):
+            raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
         names = None if self.features is None else list(self.features)
         train = xgboost.QuantileDMatrix(
             X, labels, weight=weights, feature_names=names, max_bin=self.max_bins, nthread=self.n_threads
@@ -161,6 +168,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
             },
             train,
             num_boost_round=self.n_trees,
+            obj=None if penalty is None else self._penalised(penalty, labels, weights),
             evals=watched,
             evals_result=losses,
             callbacks=callbacks,
@@ -173,6 +181,21 @@ class Bdt(ClassifierMixin, BaseEstimator):
         self.booster_ = booster
         self.n_trees_ = booster.num_boosted_rounds()
         return self
+
+    def _penalised(self, penalty: Penalty, labels: NDArray, weights: NDArray) -> Any:
+        """Gradient and Hessian of weighted cross-entropy and penalty, by the trees' raw sum."""
+        rng = np.random.default_rng([self.seed, 1])
+        is_background = labels == 0
+        weights = weights.astype(np.float64)
+
+        def objective(margin: NDArray, _: Any) -> tuple[NDArray, NDArray]:
+            score = 1 / (1 + np.exp(-margin.astype(np.float64)))
+            slope = score * (1 - score)
+            _, of_penalty = penalty(score, is_background, weights, rng)
+            gradient = weights * (score - labels) + len(score) * of_penalty * slope
+            return gradient.astype(np.float32), np.maximum(weights * slope, 1e-16).astype(np.float32)
+
+        return objective
 
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""

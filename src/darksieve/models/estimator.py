@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from darksieve.atomic import atomic_path
 from darksieve.errors import InputError, nearest
+from darksieve.models.penalty import Penalty
 
 Validation = tuple[NDArray, NDArray, NDArray | None]  # X, y, weights
 EpochCallback = Callable[[int, Mapping[str, float]], None]  # (epoch, {"train_loss": …, "validation_loss": …})
@@ -40,10 +41,12 @@ class Classifier(Protocol):
         validation: Validation | None = None,
         on_epoch: EpochCallback | None = None,
         checkpoint: Path | None = None,
+        penalty: Penalty | None = None,
     ) -> Self:
         """Fit to X (n, n_features), y (n,) of two classes; stop early on the validation part, where given.
 
-        A model whose fit is long resumes from ``checkpoint`` (a file) and writes to it as it goes.
+        A model whose fit is long resumes from ``checkpoint`` (a file) and writes to it as it goes. A penalty
+        is added to the mean cross-entropy.
         """
 
     @abstractmethod

@@ -20,6 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from darksieve.atomic import atomic_path
 from darksieve.errors import InputError
 from darksieve.models.estimator import EpochCallback
+from darksieve.models.penalty import Penalty
 
 Part = tuple[Tensor, Tensor, Tensor]  # inputs (n, n_inputs), labels (n,), weights (n,)
 
@@ -37,6 +38,7 @@ def fit_perceptron(
     seed: int,
     on_epoch: EpochCallback | None = None,
     checkpoint: Path | None = None,
+    penalty: Penalty | None = None,
 ) -> list[dict[str, float]]:
     """Fit a perceptron in place and leave it with the weights of its best epoch.
 
@@ -45,12 +47,19 @@ def fit_perceptron(
         validation: The same of rows that are not in the fit, or None: then the last epoch is the best.
         checkpoint: File written after each epoch. A fit that finds one made from the same rows and settings
             goes on from there, to the same numbers.
+        penalty: Of the rows of ``train``; added to the loss of each batch, not to that of validation.
 
     Returns:
         ``train_loss`` and ``validation_loss`` of each epoch.
     """
     n_batches = math.ceil(len(train[0]) / batch_size)
-    settings = (epochs, batch_size, learning_rate, weight_decay, patience, seed)
+    settings: tuple[Any, ...] = (epochs, batch_size, learning_rate, weight_decay, patience, seed)
+    if penalty is not None:
+        settings += (
+            penalty.strength,
+            penalty.max_rows,
+            hashlib.sha256(penalty.variables.tobytes()).hexdigest(),
+        )
     identity = _identity(perceptron, train, validation, settings)
     state = None if checkpoint is None else _state_of(checkpoint, identity)
     if state is not None and state["finished"]:
@@ -65,6 +74,7 @@ def fit_perceptron(
         patience=patience,
         on_epoch=on_epoch,
         identity=identity,
+        penalty=penalty,
     )
     with _quiet():
         trainer = Trainer(
@@ -96,13 +106,13 @@ class _Batches:
     def __len__(self) -> int:
         return math.ceil(len(self.part[0]) / self.batch_size)
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         inputs, labels, weights = self.part
         key = hashlib.sha256(f"{self.seed}:{self.trainer.current_epoch}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "little"))
         order = torch.randperm(len(inputs), generator=generator)
         for rows in order.split(self.batch_size):
-            yield inputs[rows], labels[rows], weights[rows]
+            yield inputs[rows], labels[rows], weights[rows], rows
 
 
 class _Loop(LightningModule):
@@ -117,8 +127,10 @@ class _Loop(LightningModule):
         patience: int,
         on_epoch: EpochCallback | None,
         identity: str,
+        penalty: Penalty | None = None,
     ) -> None:
         super().__init__()
+        self.penalty = penalty
         self.perceptron = perceptron
         self.validation = validation
         self.n_steps = n_steps
@@ -133,12 +145,15 @@ class _Loop(LightningModule):
         self.least_loss = math.inf
         self.sum_of_losses = torch.zeros(2, dtype=torch.float64)  # weighted loss, weight
 
-    def training_step(self, batch: Part, index: int) -> Tensor:
-        inputs, labels, weights = batch
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], index: int) -> Tensor:
+        inputs, labels, weights, rows = batch
         logits = self.perceptron(inputs).squeeze(-1)  # (n, 1) -> (n,)
         loss = (weights * binary_cross_entropy_with_logits(logits, labels, reduction="none")).mean()
         n = len(labels)
         self.sum_of_losses += torch.tensor([n * float(loss.detach()), n], dtype=torch.float64)
+        if self.penalty is not None:
+            of_batch = self.penalty.take(rows.cpu().numpy())
+            loss = loss + _PenaltyOfBatch.apply(torch.sigmoid(logits), labels, weights, of_batch)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -197,6 +212,23 @@ class _Loop(LightningModule):
         self.best = state["best"]
         self.best_epoch = state["best_epoch"]
         self.least_loss = state["least_loss"]
+
+
+class _PenaltyOfBatch(torch.autograd.Function):
+    """The penalty of a batch's scores as one node of the graph: it brings its own gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, labels: Tensor, weights: Tensor, penalty: Penalty) -> Tensor:
+        value, gradient = penalty(
+            scores.detach().cpu().numpy(), labels.cpu().numpy() == 0, weights.cpu().numpy()
+        )
+        ctx.save_for_backward(torch.as_tensor(gradient, dtype=scores.dtype, device=scores.device))
+        return scores.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *of_value: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return of_value[0] * gradient, None, None, None
 
 
 class _EveryEpoch(Checkpoint):

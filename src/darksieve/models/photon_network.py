@@ -28,6 +28,7 @@ from darksieve.models.estimator import (
     read_json,
     write_bytes,
 )
+from darksieve.models.penalty import Penalty
 
 FORMAT = "darksieve-photon-network/1"
 _DEFAULT = PhotonNetworkOptions()
@@ -176,6 +177,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         validation: Validation | None = None,
         on_epoch: EpochCallback | None = None,
         checkpoint: Path | None = None,
+        penalty: Penalty | None = None,
     ) -> Self:
         """Fit the network; with a validation part, keep the epoch of the least loss.
 
@@ -187,10 +189,12 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             on_epoch: Called with (epoch, losses).
             checkpoint: File written after every epoch; a fit that was killed goes on from it to the same
                 numbers. It is ignored where data or options are others.
+            penalty: On what the background's scores tell of protected variables of the rows of X.
 
         Raises:
             InputError: If the features have a mass hypothesis, or lack the candidate's own mass.
-            ValueError: If X is not finite, a label is missing, or a weight is negative.
+            ValueError: If X is not finite, a label is missing, a weight is negative, or the penalty is of
+                other rows.
         """
         from darksieve.models.network_fit import fit_perceptron
 
@@ -209,6 +213,8 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = balanced_weights(labels, sample_weight)
+        if penalty is not None and len(penalty) != len(X):
+            raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
         with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = PhotonPerceptron(self._transforms(X.shape[1]), self.hidden)
@@ -237,6 +243,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
                 seed=self.seed,
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
+                penalty=penalty,
             )
         self.network_ = network.eval()
         return self

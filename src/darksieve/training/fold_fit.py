@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from darksieve.atomic import sha256_of_file, sha256_of_json, write_json
 from darksieve.errors import InputError
 from darksieve.models.estimator import Classifier, Options, load_classifier, make_classifier, read_json
+from darksieve.models.penalty import Penalty
 
 FINISHED = "fold.json"
 CHECKPOINT = "checkpoint.ckpt"
@@ -37,6 +38,8 @@ class FoldTask:
         y: Labels, 1 for signal, shape (n,), int8.
         weight: Shape (n,).
         validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
+        protected: Variables that scores pay for telling of, shape (n, n_variables); None for none.
+        penalty_strength: How much they pay.
     """
 
     fold: int
@@ -50,12 +53,17 @@ class FoldTask:
     y: NDArray[np.int8]
     weight: NDArray[np.float64]
     validation: NDArray[np.bool_]
+    protected: NDArray[np.float32] | None = None
+    penalty_strength: float = 0.0
 
     def identity(self) -> str:
         """SHA-256 of everything that the fitted model depends on."""
         sha = hashlib.sha256()
         for values in (self.X.T, self.y, self.weight, self.validation):
             sha.update(np.ascontiguousarray(values).data)
+        if self.protected is not None:
+            sha.update(np.ascontiguousarray(self.protected.T).data)
+            sha.update(str(self.penalty_strength).encode())
         settings = [self.fold, self.model, asdict(self.options), self.features, self.seed, self.n_threads]
         return sha256_of_json([*settings, sha.hexdigest()])
 
@@ -97,6 +105,11 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
     fit, held_out = ~task.validation, task.validation
     validation = (task.X[held_out], task.y[held_out], task.weight[held_out]) if held_out.any() else None
     checkpoint = task.directory / CHECKPOINT
+    penalty = (
+        None
+        if task.protected is None
+        else Penalty(task.protected[fit].astype(np.float64), task.penalty_strength)
+    )
     classifier.fit(
         task.X[fit],
         task.y[fit],
@@ -104,6 +117,7 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
         validation=validation,
         on_epoch=report,
         checkpoint=checkpoint,
+        penalty=penalty,
     )
     shutil.rmtree(task.directory / "model", ignore_errors=True)
     classifier.save(task.directory / "model")

@@ -24,6 +24,7 @@ from darksieve.models.estimator import (
     parse_options,
 )
 from darksieve.models.scores import EVENT_COLUMNS, Scores
+from darksieve.training.decorrelation import Decorrelation, DroppedFeature, features_that_tell
 from darksieve.training.fold_fit import FoldTask, OnFoldEpoch, fit_folds, load_fold
 from darksieve.training.fold_plan import FoldPlan, FoldPlanner, digest_of, labelled
 from darksieve.training.history import FoldHistory, TrainingHistory
@@ -43,7 +44,7 @@ def train_bundle(
     mass_column: str | None = "M_gg",
     observable: str | None = None,
     matching: Target = "background_to_signal",
-    decorrelate: Sequence[str] = (),
+    decorrelation: Decorrelation | None = None,
     matching_cap: float = 20.0,
     max_rows: int | None = None,
     validation_share: float = 0.1,
@@ -73,7 +74,7 @@ def train_bundle(
         mass_column: The candidate's own mass, in which the classes are matched; None for none.
         observable: Column that is scanned; by default ``mass_column``.
         matching: See :func:`match_masses`.
-        decorrelate: More columns in which background is given the signal's distribution.
+        decorrelation: Variables that the scores shall not tell of, and what is done about it; None for none.
         matching_cap: Greatest factor of a matching over its mean.
         max_rows: Most rows of each class in one fold's fit.
         validation_share: Part of the training events that stops the fit early; 0 for none.
@@ -90,19 +91,26 @@ def train_bundle(
             a feature is not finite, a weight is negative, or a fold's training has only one class.
     """
     parsed = parse_options(model, options)
+    decorrelation = decorrelation or Decorrelation()
     features = PHOTON_FEATURES if features is None else tuple(features)
     place = f"classifier {name}"
     _check(events, parsed, features, mass_column, place, never_features)
     if not 2 <= n_folds <= 127:
         raise InputError(f"{place}: folds is {n_folds}; it goes from 2 to 127")
-    columns = [*([mass_column] if mass_column is not None else []), *decorrelate]
+    columns = [*([mass_column] if mass_column is not None else []), *decorrelation.variables]
     check_features(events, [*columns, *([observable] if observable is not None else [])], place)
+    dropped: tuple[DroppedFeature, ...] = ()
+    if decorrelation.uses("dropping"):
+        dropped = features_that_tell(events, features, decorrelation, place)
+        gone = {drop.feature for drop in dropped}
+        features = tuple(feature for feature in features if feature not in gone)
+    protected = decorrelation.uses("penalty")
     planner = FoldPlanner(
         events=events,
         fold=fold_of(events.key, n_folds, fold_salt),
         mass_column=mass_column,
         matching=matching,
-        decorrelate=tuple(decorrelate),
+        decorrelate=decorrelation.uses("planing"),
         matching_cap=matching_cap,
         max_rows=max_rows,
         validation_share=validation_share,
@@ -127,6 +135,8 @@ def train_bundle(
                     y=events.is_signal[plan.rows].astype(np.int8),
                     weight=plan.weight,
                     validation=plan.validation,
+                    protected=feature_matrix(events, protected, plan.rows) if protected else None,
+                    penalty_strength=decorrelation.strength if protected else 0.0,
                 )
                 record = task.finished()
                 if record is None:
@@ -156,7 +166,7 @@ def train_bundle(
         _history(planner, plan, score, (fitted | reused)[plan.fold], plan.fold in reused) for plan in plans
     )
     scores = score_table(events, score, bundle, observable=observable or mass_column, part_salt=part_salt)
-    return bundle, scores, TrainingHistory(name, history)
+    return bundle, scores, TrainingHistory(name, history, dropped)
 
 
 def score_table(

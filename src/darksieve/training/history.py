@@ -11,6 +11,7 @@ from typing import Any
 from darksieve.atomic import write_json
 from darksieve.errors import InputError
 from darksieve.models.estimator import read_json
+from darksieve.training.decorrelation import DroppedFeature
 
 FORMAT = "darksieve-training/1"
 
@@ -45,15 +46,18 @@ class FoldHistory:
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """All folds of one classifier."""
+    """All folds of one classifier, and the features that were left out before any was fitted."""
 
     name: str
     folds: tuple[FoldHistory, ...]
+    dropped: tuple[DroppedFeature, ...] = ()
 
     def save(self, path: Path | str) -> None:
         """Write JSON, atomically."""
         folds = [dataclasses.asdict(fold) for fold in self.folds]
-        write_json(path, {"format": FORMAT, "name": self.name, "folds": folds})
+        dropped = [feature.to_json() for feature in self.dropped]
+        document = {"format": FORMAT, "name": self.name, "folds": folds, "dropped_features": dropped}
+        write_json(path, document)
 
     @classmethod
     def load(cls, path: Path | str) -> TrainingHistory:
@@ -66,4 +70,5 @@ class TrainingHistory:
         if document.get("format") != FORMAT:
             raise InputError(f"{path}: format {document.get('format')!r} is not {FORMAT!r}")
         folds = (FoldHistory(**fold | {"epochs": tuple(fold["epochs"])}) for fold in document["folds"])
-        return cls(document["name"], tuple(folds))
+        dropped = (DroppedFeature(**feature) for feature in document.get("dropped_features", []))
+        return cls(document["name"], tuple(folds), tuple(dropped))

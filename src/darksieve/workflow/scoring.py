@@ -135,6 +135,7 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
     ]
 
     def work(record: StageRecord) -> str:
+        from darksieve.training.decorrelation import Decorrelation
         from darksieve.training.folds_training import train_bundle
 
         path = bundle_path(context, classifier)
@@ -160,7 +161,9 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
                 mass_column=config.scan.observable if config.candidates.pairings is not None else None,
                 observable=config.scan.observable,
                 matching=classifier.matching,
-                decorrelate=classifier.decorrelate,
+                decorrelation=Decorrelation(
+                    tuple(classifier.decorrelate), **classifier.decorrelation.model_dump()
+                ),
                 max_rows=classifier.max_rows,
                 never_features=config.never_features,
                 name=classifier.name,

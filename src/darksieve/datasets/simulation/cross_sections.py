@@ -42,7 +42,9 @@ class CrossSections:
         6.4e-7, "GeV", "Γ(ω -> e+e-) = 7.38e-5 × 8.68 MeV, PDG 2024, from memory"
     )
     omega_width: float = _number(8.68e-3, "GeV", "Γ(ω), PDG, seen in a secondary source only")
-    omega_to_pi0_photon: float = _number(0.0835, "1", "B(ω -> π0 γ) = (8.35 ± 0.27) %, PDG, seen in a secondary source only")
+    omega_to_pi0_photon: float = _number(
+        0.0835, "1", "B(ω -> π0 γ) = (8.35 ± 0.27) %, PDG, seen in a secondary source only"
+    )
     pi0_to_two_photons: float = _number(0.98823, "1", "B(π0 -> γγ), PDG 2024, from memory")
 
     def __post_init__(self) -> None:
