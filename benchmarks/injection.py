@@ -21,8 +21,8 @@ from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.events import Events, Role
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import read_samples
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
 from darksieve.datasets.simulation.production import Injection, SampleRecord, simulate
-from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.evaluation.limits.engine import limits_of_search
 from darksieve.evaluation.scan_channels import (
     CommonResolution,
@@ -64,7 +64,7 @@ def _read(samples: list[Sample], luminosity_fb: float) -> Events:
         pairings=PairingRecipe(
             ("gamma1", "gamma2", "gamma3"), ("fit_px", "fit_py", "fit_pz", "fit_E"), "M_gg", "genPair", True
         ),
-        beams=SimulationSettings().beams,
+        beams=PhotonSettings().beams,
         may_be_empty=True,  # e+e- -> γγ has no candidate here
     )
     return read_samples(samples, recipe).events

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import KINEMATIC_COLUMNS, PairingRecipe, build_candidates, photon_momenta
 from darksieve.datasets.kinematic_fit import fit_photons
-from darksieve.datasets.simulation.plans import BackgroundPlan, SignalPlan
-from darksieve.datasets.simulation.settings import SimulationSettings
-from darksieve.datasets.simulation.sources import ThreePhotonSource
+from darksieve.datasets.simulation.photons.plans import BackgroundPlan, SignalPlan
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
+from darksieve.datasets.simulation.photons.sources import ThreePhotonSource
+from darksieve.datasets.simulation.plans import MassSpectrum
 from darksieve.models.estimator import PHOTON_FEATURES, make_classifier
 from darksieve.models.likelihood_ratio import log_likelihood_ratio
 from darksieve.training.mass_matching import match_masses
@@ -51,7 +52,7 @@ def _joined(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def qed_candidates(settings: SimulationSettings, seed: int) -> Iterator[Columns]:
+def qed_candidates(settings: PhotonSettings, seed: int) -> Iterator[Columns]:
     """Candidates of three-photon events, block by block, without end."""
     source = ThreePhotonSource(settings.beams.sqrt_s, *settings.generator_cuts)
     block = 0
@@ -61,13 +62,13 @@ def qed_candidates(settings: SimulationSettings, seed: int) -> Iterator[Columns]
         block += 1
 
 
-def signal_candidates(settings: SimulationSettings, seed: int, mass: float | None) -> Iterator[Columns]:
+def signal_candidates(settings: PhotonSettings, seed: int, mass: float | None) -> Iterator[Columns]:
     """Correctly paired candidates at one mass, or flat in ``MASS_RANGE``, block by block, without end."""
     block = 0
     while True:
         discrete = () if mass is None else ((mass, BLOCK),)
         mass_range = MASS_RANGE if mass is None else None
-        plan = SignalPlan(_SIGNAL, settings, seed + block, BLOCK, discrete, mass_range)
+        plan = SignalPlan(_SIGNAL, settings, seed + block, BLOCK, MassSpectrum(discrete, mass_range))
         yield candidates(plan.make(0).columns, settings.beams, signal=True)
         block += 1
 
@@ -96,7 +97,7 @@ def _matrix(columns: Columns) -> NDArray[np.float32]:
     return np.stack([columns[name] for name in PHOTON_FEATURES], axis=1).astype(np.float32)
 
 
-def train(settings: SimulationSettings, n_rows: int, *, seed: int = 1) -> tuple[Any, float, float]:
+def train(settings: PhotonSettings, n_rows: int, *, seed: int = 1) -> tuple[Any, float, float]:
     """A network fitted to n rows of each class; wall and CPU seconds of its fit, matching included."""
     background = collect(qed_candidates(settings, 1_000_000 * seed), n_rows, _in_range)
     signal = collect(signal_candidates(settings, 1_000_000 * seed, None), n_rows, _in_range)
@@ -156,7 +157,7 @@ def measure(n_train: int = 400_000, n_test: int = 100_000) -> list[dict[str, Any
         n_train: Training rows of each class.
         n_test: Candidates of each class in each window.
     """
-    settings = SimulationSettings()
+    settings = PhotonSettings()
     network, seconds, cpu_seconds = train(settings, n_train)
     masses = list(RESOLUTION)
     wanted = {mass: n_test for mass in masses}

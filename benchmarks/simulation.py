@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator, three_photon_matrix_element
 from darksieve.datasets.simulation.production import simulate
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator, three_photon_matrix_element
 
 SQRT_S = 10.58
 COMMAND = "python -m benchmarks.simulation"

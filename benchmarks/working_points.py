@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from darksieve.datasets.folds import part_of
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator, three_photon_matrix_element
-from darksieve.datasets.simulation.sources import photon_with_resonance
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator, three_photon_matrix_element
+from darksieve.datasets.simulation.photons.sources import photon_with_resonance
 from darksieve.evaluation.choosing import choose_working_points
 from darksieve.evaluation.landscape import cut_landscape
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.constants import UPSILON_4S_MASS
-from darksieve.datasets.simulation.qed import three_photon_matrix_element
+from darksieve.datasets.simulation.photons.qed import three_photon_matrix_element
 
 COLUMNS = ("E_pair1", "E_pair2", "E_recoil", "cosTheta_pair1", "cosTheta_pair2", "cosThetaRecoil")
 

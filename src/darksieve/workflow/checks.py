@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from darksieve.config import SampleConfig, SearchConfig
 from darksieve.datasets.catalogue import MASS_TOLERANCE, Sample
 from darksieve.datasets.events import Role
@@ -100,31 +102,39 @@ def _refuse_truth_in_selections(config: SearchConfig) -> None:
 
 
 def _check_simulated_branches(config: SearchConfig, reading: Reading) -> None:
-    """Samples that are still to be simulated have the branches of any small one."""
-    wanted = [(name, sample) for name, sample in config.samples.items() if sample.simulate is not None]
-    if not wanted:
-        return
-    from darksieve.datasets.simulation.production import simulate
+    """Samples that are still to be simulated are held to the branches of their process."""
+    for name, sample in config.samples.items():
+        if sample.simulate is None:
+            continue
+        from darksieve.datasets.simulation.ntuple import NtupleWriter
+        from darksieve.datasets.simulation.processes import process_named
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "few.root"
-        simulate("gamma_alp", path, masses={1.0: 400})
-        for name, sample in wanted:
-            is_signal = sample.role == "signal"
-            few = Sample(
+        process = process_named(sample.simulate)
+        arguments = simulation_arguments(config, name, sample)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "none.root"
+            with NtupleWriter(path, sample.tree) as writer:
+                branches = process.no_rows(arguments["settings"])
+                # a tree without rows would be refused: one of noughts, which is never read
+                writer.write({branch: np.zeros(1, values.dtype) for branch, values in branches.items()})
+            is_signal = process.role is Role.SIGNAL
+            none = Sample(
                 name,
-                Role(sample.role),
+                process.role,
                 (path,),
+                tree=sample.tree,
                 select=sample.select,
-                luminosity_fb=1.0 if sample.role == "background" else None,
-                mass=1.0 if is_signal else None,
-                n_generated=400 if is_signal else None,
+                luminosity_fb=1.0 if process.role is Role.BACKGROUND else None,
+                mass=process.mass_branch,
+                n_generated=1 if is_signal else None,
+                mass_range=(0.0, 1.0) if is_signal else None,
+                weight=process.weight_branch,
             )
             try:
-                reading.reader(few)
+                reading.reader(none)
             except InputError as error:
                 raise InputError(
-                    str(error).replace(f"{path}:ntuple", f"samples.{name} (simulated)")
+                    str(error).replace(f"{path}:{sample.tree}", f"samples.{name} (simulated)")
                 ) from None
 
 

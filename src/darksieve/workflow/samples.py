@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, beams_of
 
-_SIZE_KEYS = ("n_events", "luminosity_fb", "masses", "mass_range")
+_SIZE_KEYS = ("n_events", "luminosity_fb", "n_candidates", "masses", "mass_range")
 
 
 def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) -> dict[str, Any]:
@@ -34,7 +34,6 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
     """
     from darksieve.datasets.simulation.processes import process_named
     from darksieve.datasets.simulation.request import SampleRequest
-    from darksieve.datasets.simulation.settings import SimulationSettings
 
     assert sample.simulate is not None
     process = process_named(sample.simulate)
@@ -43,9 +42,9 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
             f"samples.{name}: {sample.simulate} makes {process.role.value}, but its role is {sample.role}"
         )
     physics = {key: value for key, value in sample.settings.items() if key not in _SIZE_KEYS}
-    unknown = [key for key in physics if key not in SimulationSettings.__dataclass_fields__]
+    known = [*_SIZE_KEYS, *(field.name for field in fields(process.settings))]
+    unknown = [key for key in physics if key not in known]
     if unknown:
-        known = [*_SIZE_KEYS, *SimulationSettings.__dataclass_fields__]
         raise InputError(
             f"config error at samples.{name}.settings.{unknown[0]}: unknown key{nearest(unknown[0], known)}"
         )
@@ -62,7 +61,7 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
         except (TypeError, ValueError):
             raise InputError(f"{place}.mass_range: {arguments['mass_range']!r}; write [low, high]") from None
         arguments["mass_range"] = (low, high)
-    arguments["settings"] = SimulationSettings.from_mapping({"beams": beams_of(config), **physics}, place)
+    arguments["settings"] = process.settings.from_mapping({"beams": beams_of(config), **physics}, place)
     if process.role is not Role.DATA:  # the luminosity of pseudo-data is the search's
         try:
             SampleRequest(sample.simulate, **arguments)
@@ -149,9 +148,11 @@ def sample_with_files(name: str, sample: SampleConfig) -> Sample:
 
 def simulated_sample(name: str, sample: SampleConfig, path: Path) -> Sample:
     """A simulated sample, with what its sidecar says it is worth."""
+    from darksieve.datasets.simulation.processes import process_named
     from darksieve.datasets.simulation.record import SampleRecord
 
     made = SampleRecord.load(path)
+    process = process_named(made.process)
     is_signal = made.role is Role.SIGNAL
     return Sample(
         name=name,
@@ -161,8 +162,9 @@ def simulated_sample(name: str, sample: SampleConfig, path: Path) -> Sample:
         select=sample.select,
         luminosity_fb=made.luminosity_fb if made.role is Role.BACKGROUND else None,
         n_generated=made.n_generated if is_signal else None,
-        mass="genM_a" if is_signal else None,
+        mass=process.mass_branch,
         mass_range=made.mass_range,
+        weight=process.weight_branch,
         non_finite=sample.non_finite,
         negative_weights=sample.negative_weights,
     )

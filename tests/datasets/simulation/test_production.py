@@ -11,13 +11,14 @@ import uproot
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.events import Role
-from darksieve.datasets.simulation.plans import BLOCK
-from darksieve.datasets.simulation.processes import PROCESSES, background_sources
+from darksieve.datasets.simulation.photons.plans import BLOCK
+from darksieve.datasets.simulation.photons.processes import PHOTON_PROCESSES, background_sources
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
 from darksieve.datasets.simulation.production import Injection, simulate
 from darksieve.datasets.simulation.record import SampleRecord
-from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.errors import InputError
 
+PHOTON = {process.name: process for process in PHOTON_PROCESSES}
 KEY = ("__experiment__", "__run__", "__event__", "__production__")
 
 
@@ -163,9 +164,24 @@ def test_a_larger_sample_begins_with_the_smaller_one(tmp_path):
         np.testing.assert_array_equal(a[name], b[name][: small.n_selected])
 
 
+def test_candidates_wanted_end_the_sample_after_a_whole_block_for_any_number_of_workers(tmp_path):
+    records = [
+        simulate("gamma_eta", tmp_path / f"{workers}.root", n_candidates=15_000, workers=workers)
+        for workers in (1, 2)
+    ]
+    assert records[0].sha256 == records[1].sha256
+    assert records[0].n_generated % BLOCK == 0
+    assert records[0].n_selected >= 15_000
+    assert records[0].luminosity_fb == records[0].n_generated / records[0].cross_section_fb
+    blocks = records[0].n_generated // BLOCK
+    assert records[0].n_selected * (blocks - 1) / blocks < 15_000  # and no block too many
+    whole = simulate("gamma_eta", tmp_path / "whole.root", n_events=blocks * BLOCK)
+    assert whole.sha256 == records[0].sha256
+
+
 def test_event_keys_are_unique_within_and_between_samples(tmp_path):
     keys = []
-    for name, process in PROCESSES.items():
+    for name, process in PHOTON.items():
         for seed in (1, 2, 2**40):
             size = {"n_events": 200}
             if process.role is Role.SIGNAL:
@@ -181,7 +197,7 @@ def test_event_keys_are_unique_within_and_between_samples(tmp_path):
 
 def test_luminosity_and_generated_events_agree_with_the_cross_section(tmp_path):
     record = simulate("qed_3gamma", tmp_path / "q.root", luminosity_fb=0.02)
-    source = background_sources(SimulationSettings())["qed_3gamma"]
+    source = background_sources(PhotonSettings())["qed_3gamma"]
     assert record.cross_section_fb == source.cross_section_fb
     assert record.n_generated == round(source.cross_section_fb * 0.02)
     assert record.luminosity_fb == record.n_generated / record.cross_section_fb
@@ -211,7 +227,7 @@ def test_pseudo_data_tells_no_truth(pseudo_data, alp):
 def test_pseudo_data_holds_every_background_in_proportion(pseudo_data, tmp_path):
     plain, columns, _, _ = pseudo_data
     expected = variance = generated = 0.0
-    for name, source in background_sources(SimulationSettings()).items():
+    for name, source in background_sources(PhotonSettings()).items():
         sample = simulate(name, tmp_path / f"{name}.root", n_events=20_000, seed=99)
         efficiency = sample.n_selected / sample.n_generated
         n = source.cross_section_fb * 0.5
@@ -274,7 +290,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 
 
 def test_a_sample_without_selected_events_is_an_empty_tree(tmp_path):
-    settings = SimulationSettings.from_mapping({"detector": {"photon_efficiency": 0.0}})
+    settings = PhotonSettings.from_mapping({"detector": {"photon_efficiency": 0.0}})
     record = simulate("gamma_eta", tmp_path / "e.root", n_events=50, settings=settings)
     assert record.n_selected == 0
     assert record.n_generated == 50
@@ -285,11 +301,11 @@ def test_a_sample_without_selected_events_is_an_empty_tree(tmp_path):
     ("process", "arguments", "message"),
     [
         ("qed_3gama", {"n_events": 1}, "did you mean 'qed_3gamma'"),
-        ("qed_3gamma", {}, "either n_events or luminosity_fb"),
-        ("qed_3gamma", {"n_events": 1, "luminosity_fb": 1}, "either n_events or luminosity_fb"),
+        ("qed_3gamma", {}, "either n_events, luminosity_fb or n_candidates"),
+        ("qed_3gamma", {"n_events": 1, "luminosity_fb": 1}, "either n_events, luminosity_fb or n_candidates"),
         ("qed_3gamma", {"n_events": 0}, "n_events is 0"),
         ("qed_3gamma", {"luminosity_fb": -1}, "luminosity_fb is -1"),
-        ("qed_3gamma", {"n_events": 1, "mass_range": (1, 2)}, "belong to gamma_alp"),
+        ("qed_3gamma", {"n_events": 1, "mass_range": (1, 2)}, "belong to a signal"),
         ("qed_3gamma", {"n_events": 1, "inject": Injection(1, 1)}, "pseudo-data only"),
         ("qed_3gamma", {"n_events": 1, "workers": 0}, "workers is 0"),
         ("qed_3gamma", {"n_events": 1, "seed": -1}, "seed is -1"),

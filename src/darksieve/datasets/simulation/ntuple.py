@@ -1,4 +1,4 @@
-"""The ntuple: measured events as basf2-style branches, and the ROOT file that holds them."""
+"""The ntuple: branches that identify candidates as basf2 does, and the ROOT file that holds them."""
 
 from __future__ import annotations
 
@@ -11,76 +11,10 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.simulation.clusters import MERGED, PHOTON, SHAPES, SPLIT_OFF
-from darksieve.datasets.simulation.measurement import N_SELECTED, MeasuredEvents
-
 Columns = dict[str, NDArray]
 
-PHOTON_NAMES = ("gamma1", "gamma2", "gamma3")
 EXPERIMENT = 1003  # basf2 numbers run-independent simulation so
 _ROWS_PER_BASKET = 100_000
-_SHAPE_BITS = 12  # mantissa bits kept of cluster variables: 1e-4, far below their spread, and files shrink
-
-
-def _truth(measured: MeasuredEvents, mothers: tuple[int, ...], mass: NDArray[np.float64]) -> Columns:
-    of_photon = np.array([*mothers, 0], dtype=np.int32)  # position -1, no photon, has no mother
-    mother = of_photon[measured.photon]
-    same_mother = (mother == of_photon[measured.partner]) & (mother != 0)
-    pdg = np.select(
-        [np.isin(measured.kind, (PHOTON, SPLIT_OFF)), (measured.kind == MERGED) & same_mother],
-        [22, mother],
-        np.where(measured.kind == MERGED, 22, 0),
-    )
-    columns: Columns = {}
-    for place, name in enumerate(PHOTON_NAMES):
-        columns[f"{name}_isSignal"] = (measured.kind[:, place] == PHOTON).astype(np.int32)
-        columns[f"{name}_mcPDG"] = pdg[:, place].astype(np.int32)
-        columns[f"{name}_genMotherPDG"] = np.where(pdg[:, place] == 22, mother[:, place], 0).astype(np.int32)
-        columns[f"{name}_genKind"] = measured.kind[:, place]
-    pair = np.full(len(measured.event), -1, dtype=np.int32)
-    if len(mothers) == 3 and mothers[1] == mothers[2] != 0:
-        from_resonance = (measured.kind == PHOTON) & (measured.photon >= 1)
-        places = from_resonance * np.arange(N_SELECTED)  # pairs (0,1), (0,2), (1,2) are numbered 0, 1, 2
-        complete = from_resonance.sum(axis=1) == 2
-        pair[complete] = places.sum(axis=1)[complete] - 1
-    columns["genPair"] = pair
-    columns["genM_a"] = mass.astype(np.float32)
-    return columns
-
-
-def ntuple_columns(
-    measured: MeasuredEvents,
-    *,
-    mothers: tuple[int, ...],
-    mass: NDArray[np.float64],
-    with_truth: bool = True,
-) -> Columns:
-    """Branches of measured events, all but the event key.
-
-    Args:
-        mothers: Particle number of each true photon's mother, 0 for none.
-        mass: Generated mass of each measured event's resonance in GeV, NaN for none, shape (n,).
-        with_truth: Also the truth branches; pseudo-data has none.
-
-    Returns:
-        Branch name -> values of shape (n,), float32 or int32.
-    """
-    columns: Columns = {}
-    shapes = rounded(measured.shapes.astype(np.float32), _SHAPE_BITS)
-    for place, name in enumerate(PHOTON_NAMES):
-        for component, suffix in enumerate(("px", "py", "pz", "E")):
-            columns[f"{name}_{suffix}"] = measured.momenta[:, place, component].astype(np.float32)
-        columns[f"{name}_clusterTheta"] = measured.angles[:, place, 0].astype(np.float32)
-        columns[f"{name}_clusterPhi"] = measured.angles[:, place, 1].astype(np.float32)
-        columns[f"{name}_clusterReg"] = measured.region[:, place]
-        for number, variable in enumerate(SHAPES):
-            columns[f"{name}_{variable}"] = np.ascontiguousarray(shapes[:, place, number])
-    total = measured.momenta.sum(axis=1)
-    visible = np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(axis=1), 0))
-    columns["M_ggg"] = visible.astype(np.float32)
-    if with_truth:
-        columns |= _truth(measured, mothers, mass)
-    return columns
 
 
 def key_columns(event: NDArray[np.uint32], *, run: int, production: int) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +11,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from darksieve.datasets.simulation.ntuple import NtupleWriter
-from darksieve.datasets.simulation.plans import Block, Plan
+from darksieve.datasets.simulation.plans import MAX_EVENTS, Block, Plan
 from darksieve.datasets.simulation.record import SampleRecord
 from darksieve.datasets.simulation.request import Injection, SampleRequest
-from darksieve.datasets.simulation.settings import SimulationSettings
+from darksieve.datasets.simulation.settings import Settings
 from darksieve.errors import InputError
 
 __all__ = ["Injection", "SampleRecord", "SampleRequest", "simulate"]
@@ -35,18 +36,19 @@ def _make_in_worker(block: int) -> Block:
 
 def _blocks(plan: Plan, workers: int) -> Iterator[Block]:
     """Blocks in order; with workers a few are under way at a time, so memory stays bounded."""
+    numbers = itertools.count() if plan.n_blocks is None else range(plan.n_blocks)
     if workers == 1 or plan.n_blocks == 1:
-        for block in range(plan.n_blocks):
+        for block in numbers:
             yield plan.make(block)
         return
     context = multiprocessing.get_context("spawn")
-    workers = min(workers, plan.n_blocks)
+    workers = workers if plan.n_blocks is None else min(workers, plan.n_blocks)
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
     ) as pool:
         waiting: deque[Future[Block]] = deque()
         try:
-            for block in range(plan.n_blocks):
+            for block in numbers:
                 waiting.append(pool.submit(_make_in_worker, block))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
@@ -62,16 +64,33 @@ def _blocks(plan: Plan, workers: int) -> Iterator[Block]:
                 future.cancel()
 
 
+_RARE_AFTER = 1_000_000  # events without a single candidate
+
+
+def _refuse_rare(process: str, wanted: int, n_selected: int, n_generated: int) -> None:
+    if n_generated >= _RARE_AFTER and n_selected == 0:
+        raise InputError(
+            f"{process}: no candidate among {n_generated} events, and {wanted} are wanted; "
+            "loosen the preselection"
+        )
+    if n_generated >= MAX_EVENTS // 2:
+        raise InputError(
+            f"{process}: {n_selected} candidates among {n_generated} events, and {wanted} are wanted: more "
+            "than event numbers allow; loosen the preselection or want fewer"
+        )
+
+
 def simulate(
     process: str,
     path: Path | str,
     *,
     n_events: int | None = None,
     luminosity_fb: float | None = None,
+    n_candidates: int | None = None,
     masses: Mapping[float, int] | None = None,
     mass_range: tuple[float, float] | None = None,
     inject: Injection | None = None,
-    settings: SimulationSettings | None = None,
+    settings: Settings | None = None,
     seed: int = 1,
     workers: int = 1,
     tree: str = "ntuple",
@@ -87,29 +106,33 @@ def simulate(
         path: The ROOT file.
         n_events: Events to generate, before the preselection (backgrounds, flat signal).
         luminosity_fb: Instead, the luminosity to generate (backgrounds; pseudo-data, which needs it).
+        n_candidates: Instead, candidates wanted (backgrounds, flat signal): whole blocks are generated, in
+            order, until there are as many.
         masses: Signal at these masses in GeV: events to generate at each.
         mass_range: Signal flat in mass between these, GeV.
         inject: A signal in pseudo-data.
-        settings: All physics settings; the defaults are Belle II's beams.
+        settings: Physics settings, of the class that the process takes; None for its defaults.
         seed: Any integer of at least 0.
         workers: Processes to use, each with one thread.
         tree: Name of the TTree.
-        progress: Called with generated and all expected events after each block.
+        progress: Called after each block with generated and all expected events, or with candidates and those
+            wanted.
 
     Returns:
         The sidecar's contents.
 
     Raises:
-        InputError: If the arguments do not fit the process or each other.
+        InputError: If the arguments do not fit the process or each other, or candidates are too rare.
     """
     request = SampleRequest(
         process,
         n_events=n_events,
         luminosity_fb=luminosity_fb,
+        n_candidates=n_candidates,
         masses=masses,
         mass_range=mass_range,
         inject=inject,
-        settings=settings or SimulationSettings(),
+        settings=settings,
         seed=seed,
     )
     path = Path(path)
@@ -124,11 +147,18 @@ def simulate(
         for block in _blocks(planned.plan, workers):
             writer.write(block.columns)
             n_generated += block.n_generated
-            if progress is not None:
-                progress(n_generated, max(planned.n_expected, n_generated))
+            if progress is not None and n_candidates is not None:
+                progress(min(writer.n_rows, n_candidates), n_candidates)
+            elif progress is not None:
+                progress(n_generated, max(planned.n_expected or 0, n_generated))
+            if n_candidates is not None:
+                if writer.n_rows >= n_candidates:
+                    break
+                _refuse_rare(process, n_candidates, writer.n_rows, n_generated)
         # a sidecar of an older file must never stand beside the new one
         path.with_suffix(".json").unlink(missing_ok=True)
 
+    assert request.settings is not None
     record = SampleRecord(
         process=process,
         role=request.chosen.role,
@@ -139,11 +169,13 @@ def simulate(
         mass_range=None if mass_range is None else (float(mass_range[0]), float(mass_range[1])),
         cross_section_fb=planned.cross_section_fb,
         cross_section_error_fb=planned.cross_section_error_fb,
-        luminosity_fb=planned.luminosity_fb,
+        luminosity_fb=planned.luminosity_fb
+        if planned.cross_section_fb is None
+        else n_generated / planned.cross_section_fb,
         sha256=writer.sha256,
         columns=tuple(writer.columns),
         settings=request.settings.to_mapping() | ({} if inject is None else {"inject": vars(inject)}),
-        sources=request.settings.cross_sections.unit_and_source(),
+        sources=request.settings.unit_and_source(),
     )
     record.save(path)
     return record

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.simulation.clusters import (
+from darksieve.datasets.simulation.photons.clusters import (
     BEAM_BACKGROUND,
     MERGED,
     PHOTON,
@@ -12,10 +12,10 @@ from darksieve.datasets.simulation.clusters import (
     SPLIT_OFF,
     draw_shapes,
 )
-from darksieve.datasets.simulation.detector import Detector, Selection
-from darksieve.datasets.simulation.measurement import measure
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator
-from darksieve.datasets.simulation.sources import photon_with_resonance
+from darksieve.datasets.simulation.photons.detector import Detector, Selection
+from darksieve.datasets.simulation.photons.measurement import measure
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator
+from darksieve.datasets.simulation.photons.sources import photon_with_resonance
 from darksieve.errors import InputError
 
 BEAMS = Beams.named("belle2")

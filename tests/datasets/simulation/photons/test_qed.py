@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darksieve.constants import ALPHA_QED, GEV2_TO_FB
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator, three_photon_matrix_element
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator, three_photon_matrix_element
 from darksieve.errors import InputError
 
 SQRT_S = 10.58

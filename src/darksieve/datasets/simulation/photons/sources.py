@@ -19,8 +19,8 @@ from darksieve.datasets.simulation.decays import (
     photon_and_recoil,
     uniform_sphere,
 )
-from darksieve.datasets.simulation.detector import Detector
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator
+from darksieve.datasets.simulation.photons.detector import Detector
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator
 from darksieve.errors import InputError
 
 # particle numbers of the photons' mothers; 0: none

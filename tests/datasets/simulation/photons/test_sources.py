@@ -7,13 +7,13 @@ from scipy.stats import kstest
 
 from darksieve.constants import OMEGA_MASS, PI0_MASS
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.simulation.cross_sections import CrossSections
 from darksieve.datasets.simulation.decays import one_plus_cosine_squared
-from darksieve.datasets.simulation.detector import Detector, Selection
-from darksieve.datasets.simulation.measurement import measure
-from darksieve.datasets.simulation.processes import PROCESSES, background_sources
-from darksieve.datasets.simulation.settings import SimulationSettings
-from darksieve.datasets.simulation.sources import OmegaSource, TwoPhotonSource, photon_with_resonance
+from darksieve.datasets.simulation.photons.cross_sections import CrossSections
+from darksieve.datasets.simulation.photons.detector import Detector, Selection
+from darksieve.datasets.simulation.photons.measurement import measure
+from darksieve.datasets.simulation.photons.processes import background_sources
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
+from darksieve.datasets.simulation.photons.sources import OmegaSource, TwoPhotonSource, photon_with_resonance
 from darksieve.errors import InputError
 
 SQRT_S = 10.58
@@ -44,9 +44,9 @@ def one_plus_square(c):
     return 0.5 + (3 * c + c**3) / 8
 
 
-@pytest.mark.parametrize("name", [name for name, p in PROCESSES.items() if p.source is not None])
+@pytest.mark.parametrize("name", list(background_sources(PhotonSettings())))
 def test_every_source_conserves_four_momentum_with_massless_photons(name):
-    source = background_sources(SimulationSettings())[name]
+    source = background_sources(PhotonSettings())[name]
     photons = source.generate(np.random.default_rng(1), 2000)
     sqrt_s = Beams.named("belle2").sqrt_s
     assert photons.shape == (2000, len(source.mothers), 4)
@@ -157,10 +157,10 @@ def test_two_photon_source_without_fakes_has_no_rate_and_refuses_events():
 
 
 def test_meson_rates_scale_with_their_form_factors_and_branching_fractions():
-    belle2 = background_sources(SimulationSettings())
+    belle2 = background_sources(PhotonSettings())
     assert belle2["gamma_eta"].cross_section_fb == pytest.approx(4.5 * 0.3936, rel=2e-3)
     assert belle2["gamma_etaprime"].cross_section_fb == pytest.approx(5.4 * 0.02307, rel=2e-3)
-    low = background_sources(SimulationSettings(beams=Beams(4.0, 4.0)))
+    low = background_sources(PhotonSettings(beams=Beams(4.0, 4.0)))
     assert low["gamma_eta"].cross_section_fb == pytest.approx(4.5 * 0.3936 * (10.58 / 8) ** 4, rel=1e-3)
 
 

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.simulation.clusters import (
+from darksieve.datasets.simulation.photons.clusters import (
     BACKWARD,
     BARREL,
     BEAM_BACKGROUND,
@@ -22,7 +22,7 @@ from darksieve.datasets.simulation.clusters import (
     SPLIT_OFF,
     draw_shapes,
 )
-from darksieve.datasets.simulation.detector import Detector, Selection
+from darksieve.datasets.simulation.photons.detector import Detector, Selection
 
 MAX_CLUSTERS = 32
 N_SELECTED = 3
@@ -53,6 +53,18 @@ class MeasuredEvents(NamedTuple):
     kind: NDArray[np.int32]
     photon: NDArray[np.int32]
     partner: NDArray[np.int32]
+
+    @classmethod
+    def none(cls) -> MeasuredEvents:
+        """No events."""
+        labels = np.empty((0, N_SELECTED), np.int32)
+        return cls(
+            np.empty(0, np.int64),
+            np.empty((0, N_SELECTED, 4)),
+            np.empty((0, N_SELECTED, 2)),
+            np.empty((0, N_SELECTED, len(SHAPES))),
+            labels, labels, labels, labels,
+        )  # fmt: skip
 
 
 def measure(

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.simulation.detector import Detector
-from darksieve.datasets.simulation.measurement import measure
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator
-from darksieve.datasets.simulation.settings import GeneratorCuts, SimulationSettings
+from darksieve.datasets.simulation.photons.detector import Detector
+from darksieve.datasets.simulation.photons.measurement import measure
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator
+from darksieve.datasets.simulation.photons.settings import GeneratorCuts, PhotonSettings
 from darksieve.errors import InputError
 
 
 def test_mapping_there_and_back():
-    settings = SimulationSettings.from_mapping(
+    settings = PhotonSettings.from_mapping(
         {
             "beams": "belle",
             "detector": {"photon_efficiency": 0.9},
@@ -27,11 +27,11 @@ def test_mapping_there_and_back():
     assert settings.detector == Detector(photon_efficiency=0.9)
     assert settings.cross_sections.gamma_eta_fb == 5.0
     through_json = json.loads(json.dumps(settings.to_mapping()))
-    assert SimulationSettings.from_mapping(through_json) == settings
+    assert PhotonSettings.from_mapping(through_json) == settings
 
 
 def test_an_empty_mapping_is_the_default():
-    assert SimulationSettings.from_mapping({}) == SimulationSettings()
+    assert PhotonSettings.from_mapping({}) == PhotonSettings()
 
 
 @pytest.mark.parametrize(
@@ -48,17 +48,17 @@ def test_an_empty_mapping_is_the_default():
 )
 def test_wrong_settings_are_refused_with_their_place(values, message):
     with pytest.raises(InputError, match=message):
-        SimulationSettings.from_mapping(values, place="simulate")
+        PhotonSettings.from_mapping(values, place="simulate")
 
 
 def test_a_generator_cut_that_bites_into_the_selection_is_refused():
     with pytest.raises(InputError, match=r"generator\.min_energy is 0\.5"):
-        SimulationSettings(generator=GeneratorCuts(min_energy=0.5))
+        PhotonSettings(generator=GeneratorCuts(min_energy=0.5))
 
 
 @pytest.mark.parametrize("beams", ["belle2", "belle", {"electron_gev": 5.3, "positron_gev": 5.3}])
 def test_default_generator_cuts_lose_nothing_that_the_preselection_keeps(beams):
-    settings = SimulationSettings.from_mapping({"beams": beams})
+    settings = PhotonSettings.from_mapping({"beams": beams})
     min_energy, low, high = settings.generator_cuts
     # a generator with room on every side: each event it selects passes the default cuts
     wide = ThreePhotonGenerator(settings.beams.sqrt_s, 0.8 * min_energy, -0.99, 0.99)
@@ -82,4 +82,4 @@ def test_default_generator_cuts_lose_nothing_that_the_preselection_keeps(beams):
 
 
 def test_open_generator_cuts_may_be_written_as_null():
-    assert SimulationSettings.from_mapping({"generator": {"min_energy": None}}) == SimulationSettings()
+    assert PhotonSettings.from_mapping({"generator": {"min_energy": None}}) == PhotonSettings()

@@ -1,0 +1,1 @@
+"""Searches in photons alone: e+e- → γa and its backgrounds."""
