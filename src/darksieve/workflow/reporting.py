@@ -14,12 +14,15 @@ from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSectio
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.validating import STAGE as VALIDATE
+from darksieve.workflow.validating import simulation_sections, validate_simulation
 
 N_ROWS_OF_LIMITS = 12
 
 
 def write_run_report(context: Context) -> None:
     """Draw every picture and write ``report.html``, unless both are there with the same inputs."""
+    simulated = validate_simulation(context)
 
     def work(record: StageRecord) -> str:
         facts = facts_of_run(context.run)
@@ -37,6 +40,7 @@ def write_run_report(context: Context) -> None:
             _working_points(pictures, points),
             _limits(pictures),
             *_published(compared, pictures),
+            *(simulation_sections(context, pictures) if simulated else []),
             _provenance(context),
         ]
         report = Report(
@@ -55,7 +59,10 @@ def write_run_report(context: Context) -> None:
         _track(context, pictures)
         return f"{len(pictures.saved)} pictures"
 
-    depends_on = [context.key("scan", "optimise", "score"), context.config.interpretation.published]
+    depends_on = [
+        context.key("scan", "optimise", "score", *([VALIDATE] if simulated else [])),
+        context.config.interpretation.published,
+    ]
     context.stage("report", depends_on, work)
 
 

@@ -1,0 +1,53 @@
+"""The registry of families of processes that validate themselves.
+
+To add a family: write a module with a function that takes the run's simulated samples of the family and a
+seed, and returns a ``Validation`` (see ``photon_validation``); then add a :class:`Family` below that imports
+it when it is called. The report has a section for every family that a run uses (docs/simulation-validation.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from darksieve.datasets.simulation.validation import SimulatedFile, Validation
+
+
+@dataclass(frozen=True)
+class Family:
+    """Processes that are validated together.
+
+    Attributes:
+        name: A word.
+        processes: Names of the processes.
+        validate: Measures the run's samples of these processes, with a seed for standard samples of its own.
+    """
+
+    name: str
+    processes: tuple[str, ...]
+    validate: Callable[[Sequence[SimulatedFile], int], Validation]
+
+
+def _photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
+    from darksieve.datasets.simulation.photon_validation import validate_photons
+
+    return validate_photons(samples, seed)
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "photons",
+        ("qed_3gamma", "gamma_gamma", "gamma_eta", "gamma_etaprime", "gamma_omega", "gamma_alp"),
+        _photons,
+    ),
+)
+
+
+def validate_samples(samples: Sequence[SimulatedFile], seed: int) -> tuple[Validation, ...]:
+    """The validation of every family that has a sample here, in the order of the registry."""
+    found = []
+    for family in FAMILIES:
+        own = [sample for sample in samples if sample.record.process in family.processes]
+        if own:
+            found.append(family.validate(own, seed))
+    return tuple(found)
