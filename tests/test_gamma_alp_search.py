@@ -93,6 +93,7 @@ def test_mlflow_holds_the_run_with_its_metrics_by_epoch_digests_bundle_and_pictu
     assert {d.dataset.name for d in logged.inputs.dataset_inputs} >= {"signal", "qed_3gamma"}
     names = {artifact.path for artifact in client.list_artifacts(run_id)}
     assert {"bundles", "figures", "limits.json", "report.html", "config.yaml"} <= names
+    assert "What the simulation gives, beside what it should" in (run / "report.html").read_text()
 
 
 def test_a_second_run_redoes_nothing_and_a_change_redoes_what_depends_on_it(folder, run):

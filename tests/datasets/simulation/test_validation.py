@@ -56,14 +56,8 @@ def test_grouped_error_is_that_of_a_gaussian_width():
 
 
 def test_document_gives_the_same_back_and_knows_its_format(tmp_path):
-    curve = Curve(
-        "c",
-        "t",
-        "x",
-        "y",
-        (Series.of("a", [1, 2], [3, np.nan], [0.1, np.nan]), Series.of("b", [1], [2])),
-        "alt",
-    )
+    series = (Series.of("a", [1, 2], [3, np.nan], [0.1, np.nan]), Series.of("b", [1], [2]))
+    curve = Curve("c", "t", "x", "y", series, "alt")
     made = (Validation("f", "t", ("n",), (check(), check(reference_error=None)), (curve,)),)
     path = tmp_path / "v.json"
     save_validations(made, path)
