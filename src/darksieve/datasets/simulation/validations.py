@@ -2,7 +2,8 @@
 
 To add a family: write a module with a function that takes the run's simulated samples of the family and a
 seed, and returns a ``Validation`` (see ``photon_validation``); then add a :class:`Family` below that imports
-it when it is called. The report has a section for every family that a run uses; docs/simulation-validation.md.
+it when it is called. The report has a section for every family that a run uses
+(docs/simulation-validation.md).
 """
 
 from __future__ import annotations
