@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from darksieve.datasets.simulation import photon_validation
+from darksieve.datasets.simulation.photons import validation as photon_validation
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
 from darksieve.datasets.simulation.processes import PROCESSES
 from darksieve.datasets.simulation.production import simulate
-from darksieve.datasets.simulation.settings import SimulationSettings
 from darksieve.datasets.simulation.validation import (
     Check,
     Curve,
@@ -118,7 +118,7 @@ def test_validation_is_the_same_for_the_same_seed(samples, photons):
 
 
 def test_a_detector_that_is_worse_than_it_says_is_found():
-    settings = SimulationSettings()
+    settings = PhotonSettings()
     rng = np.random.default_rng(3)
     energy = np.full(100_000, 2.0)
     wide = dataclasses.replace(settings.detector, energy_constant=0.0145)

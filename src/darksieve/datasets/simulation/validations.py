@@ -1,7 +1,7 @@
 """The registry of families of processes that validate themselves.
 
 To add a family: write a module with a function that takes the run's simulated samples of the family and a
-seed, and returns a ``Validation`` (see ``photon_validation``); then add a :class:`Family` below that imports
+seed, and returns a ``Validation`` (see ``photons.validation``); then add a :class:`Family` below that imports
 it when it is called. The report has a section for every family that a run uses
 (docs/simulation-validation.md).
 """
@@ -30,7 +30,7 @@ class Family:
 
 
 def _photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
-    from darksieve.datasets.simulation.photon_validation import validate_photons
+    from darksieve.datasets.simulation.photons.validation import validate_photons
 
     return validate_photons(samples, seed)
 

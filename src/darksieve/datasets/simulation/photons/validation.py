@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.constants import ALPHA_QED, ETA_MASS, ETA_PRIME_MASS, GEV2_TO_FB
-from darksieve.datasets.simulation.clusters import PHOTON
 from darksieve.datasets.simulation.decays import direction, massless
-from darksieve.datasets.simulation.detector import Detector, Selection
-from darksieve.datasets.simulation.measurement import measure
-from darksieve.datasets.simulation.qed import ThreePhotonGenerator
-from darksieve.datasets.simulation.settings import SimulationSettings
-from darksieve.datasets.simulation.sources import TwoPhotonSource, photon_with_resonance, pole_cosine
+from darksieve.datasets.simulation.photons.clusters import PHOTON
+from darksieve.datasets.simulation.photons.detector import Detector, Selection
+from darksieve.datasets.simulation.photons.measurement import measure
+from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
+from darksieve.datasets.simulation.photons.sources import TwoPhotonSource, photon_with_resonance, pole_cosine
 from darksieve.datasets.simulation.validation import (
     Check,
     Curve,
@@ -40,7 +40,7 @@ _PAIRS = ((0, 1), (0, 2), (1, 2))
 
 def validate_photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     """Rates, resolutions of photons and of their pairs; the pairs are the run's own, where there are some."""
-    settings = SimulationSettings.from_mapping(
+    settings = PhotonSettings.from_mapping(
         {name: value for name, value in samples[0].record.settings.items() if name != "inject"}
     )
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, 0x7661)))
@@ -62,7 +62,7 @@ def validate_photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
 
 
 def _rates(
-    samples: Sequence[SimulatedFile], settings: SimulationSettings, rng: np.random.Generator
+    samples: Sequence[SimulatedFile], settings: PhotonSettings, rng: np.random.Generator
 ) -> list[Check]:
     checks = []
     used = {sample.record.process: sample.record for sample in samples}
@@ -103,7 +103,7 @@ def _rates(
     return checks
 
 
-def _two_photons(settings: SimulationSettings, rng: np.random.Generator) -> list[Check]:
+def _two_photons(settings: PhotonSettings, rng: np.random.Generator) -> list[Check]:
     """The rate that is an input, and the fakes: drawn freely against drawn where one is certain."""
     source = TwoPhotonSource(
         settings.beams,
@@ -191,7 +191,7 @@ def smeared_energies(rng: np.random.Generator, detector: Detector, energy: Float
     return energy * (1 + sigma * (rng.standard_normal(energy.shape) - leaks * loss))
 
 
-def _response(settings: SimulationSettings, rng: np.random.Generator) -> tuple[list[Check], list[Curve]]:
+def _response(settings: PhotonSettings, rng: np.random.Generator) -> tuple[list[Check], list[Curve]]:
     """Energy and direction of single photons of known truth."""
     detector = replace(
         settings.detector, beam_background_mean=0.0, split_off_probability=0.0, merge_angle_rad=0.0
