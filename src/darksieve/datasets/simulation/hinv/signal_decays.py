@@ -79,11 +79,15 @@ def decay_signals(rng: np.random.Generator, channel: Channel, masses: Floats) ->
     out = []
     for i, decay in enumerate(channel.decays):
         events = np.flatnonzero(chosen == i)
-        pdg, mother, four = _decay_charmed(rng, channel.h_mass, decay, h[events])
-        four = np.concatenate([np.stack([h[events], x[events]], axis=1), four], axis=1)
-        pdg = np.array([channel.h_pdg, INVISIBLE_PDG, *pdg])
-        mother = np.array([FROM_B, FROM_B, *mother])
-        out.append(DecayedSignals(events, pdg, mother, four))
+        numbers, mothers, four = _decay_charmed(rng, channel.h_mass, decay, h[events])
+        out.append(
+            DecayedSignals(
+                events,
+                np.array([channel.h_pdg, INVISIBLE_PDG, *numbers]),
+                np.array([FROM_B, FROM_B, *mothers]),
+                np.concatenate([np.stack([h[events], x[events]], axis=1), four], axis=1),
+            )
+        )
     return out
 
 

@@ -198,7 +198,8 @@ def smeared_tags(
     width = np.sqrt(settings.delta_e_sigma**2 + photons * settings.delta_e_per_photon**2)
     delta_e = true_momentum[:, 3] - beam_energy + width * rng.standard_normal(n)
     four = np.concatenate([momentum, (beam_energy + delta_e)[:, None]], axis=1)
-    logit = settings.right_logit + settings.right_logit_per_body * (tracks - 2 + photons)
+    bodies = np.asarray(tracks + photons, dtype=np.float64)
+    logit = settings.right_logit + settings.right_logit_per_body * (bodies - 2)
     probability = _probability(rng, logit, settings.right_logit_sigma)
     return Tags(four, beam_constrained_mass(four, beam_energy), delta_e, probability)
 
