@@ -1,8 +1,8 @@
 """Wrong tags: random combinations of what is measured beside h, in the window of tag candidates.
 
-They follow the event's own particles, so in continuum they are as jet-like as it is. What is a stand-in is how
-often one is taken for a B: each candidate h has one wrong tag, whose weight is the share of tried combinations
-inside the window times ``TagSettings.fake_efficiency``.
+They follow the event's own particles, so in continuum they are as jet-like as it is. What is a stand-in is
+how often one is taken for a B: each candidate h has one wrong tag, whose weight is the share of tried
+combinations inside the window times ``TagSettings.fake_efficiency``.
 """
 
 from __future__ import annotations
