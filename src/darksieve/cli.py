@@ -231,6 +231,32 @@ def apply(
     apply_bundle(bundle, files, output, tree=tree)
 
 
+cache = typer.Typer(name="cache", help="What was read or simulated before.", no_args_is_help=True)
+app.add_typer(cache)
+
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="The cache; by default DARKSIEVE_CACHE or the user's.", metavar="DIR"),
+]
+
+
+@cache.command()
+def show(folder: CacheFolder = None) -> None:
+    """List the entries of the cache: size, last use, and which sample."""
+    from darksieve.workflow.caching import describe_cache
+
+    for line in describe_cache(folder):
+        typer.echo(line)
+
+
+@cache.command()
+def clear(folder: CacheFolder = None) -> None:
+    """Remove every entry of the cache that is not in use."""
+    from darksieve.workflow.caching import clear_cache
+
+    typer.echo(clear_cache(folder))
+
+
 def main() -> None:
     """Entry point: 0 done, 1 the work failed, 2 the input is wrong; one message on standard error."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # at any place of the line

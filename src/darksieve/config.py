@@ -218,6 +218,17 @@ class TrackingConfig(Section):
     uri: str | None = None
 
 
+class CacheConfig(Section):
+    """What was read or simulated is kept in ``folder``, ``DARKSIEVE_CACHE``, or the user's cache folder.
+
+    ``DARKSIEVE_CACHE=off`` switches it off.
+    """
+
+    enabled: bool = True
+    folder: str | None = None
+    max_gb: Positive = 20.0
+
+
 class SearchConfig(Section):
     """A whole search, from its files to its limit."""
 
@@ -244,6 +255,7 @@ class SearchConfig(Section):
     scan: ScanConfig
     interpretation: InterpretationConfig = InterpretationConfig()
     tracking: TrackingConfig = TrackingConfig()
+    cache: CacheConfig = CacheConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:

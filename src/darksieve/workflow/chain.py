@@ -12,6 +12,7 @@ from darksieve.config_loading import to_yaml
 from darksieve.progress import say
 from darksieve.run_folder import RunFolder
 from darksieve.tracking import Tracker
+from darksieve.workflow.caching import open_cache
 from darksieve.workflow.checks import check_search
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.samples import Reading, simulate_samples
@@ -68,7 +69,7 @@ def run_chain(
         if was_unblind and unblind is False and last_stage in ("scan", "report"):
             say("this run was unblinded: its observed limits are removed; --unblind brings them back")
         looks = was_unblind if unblind is None else unblind
-        context = Context(config, run, tracker, workers, looks)
+        context = Context(config, run, tracker, workers, looks, open_cache(config.cache))
         ended = "FAILED"
         try:
             _run_stages(context, STAGES.index(last_stage))

@@ -10,6 +10,7 @@ from typing import Any
 
 from darksieve.config import CustomBeams, SearchConfig
 from darksieve.datasets.beams import Beams
+from darksieve.datasets.cache import Cache
 from darksieve.progress import say
 from darksieve.run_folder import RunFolder, StageRecord, stage_key
 from darksieve.tracking import Tracker
@@ -26,6 +27,7 @@ class Context:
     tracker: Tracker
     workers: int
     unblind: bool
+    cache: Cache | None = None
 
     def stage(self, name: str, depends_on: Any, work: Callable[[StageRecord], str | None]) -> bool:
         """Do a stage unless it is done with the same inputs; True if it was done now.

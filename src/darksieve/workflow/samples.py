@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from darksieve.config import SampleConfig, SearchConfig
+from darksieve.datasets.cache import Cache
+from darksieve.datasets.cached_reader import CachedReader
 from darksieve.datasets.candidates import PairingRecipe
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.cut_flow import CutFlow
@@ -16,6 +18,7 @@ from darksieve.datasets.events import Events, Role, concatenate
 from darksieve.datasets.expressions import Expression
 from darksieve.datasets.files import describe
 from darksieve.datasets.folds import EVENT_KEY
+from darksieve.datasets.kept_files import fetch_files, keep_files, simulation_key
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
 from darksieve.errors import InputError, nearest
@@ -85,6 +88,7 @@ def simulate_samples(context: Context) -> None:
 def simulate_sample(context: Context, name: str, sample: SampleConfig, **extra: Any) -> None:
     """Generate one sample into the run's folder, unless it is there; ``extra`` goes to the generator."""
     from darksieve.datasets.simulation.production import simulate
+    from darksieve.datasets.simulation.record import SampleRecord
 
     assert sample.simulate is not None
     process = sample.simulate
@@ -103,14 +107,24 @@ def simulate_sample(context: Context, name: str, sample: SampleConfig, **extra: 
 
     def work(record: StageRecord) -> str:
         path = simulated_path(context, name)
-        with bar(f"simulate {name}") as progress:
-            made = simulate(
-                process, path, tree=sample.tree, workers=context.workers, progress=progress, **arguments
-            )
-        record.wrote(path, path.with_suffix(".json"))
+        written = (path, path.with_suffix(".json"))
+        key = simulation_key(process, {"depends_on": depends_on, "tree": sample.tree})
+        kept = context.cache is not None and fetch_files(context.cache, key, written)
+        if kept:
+            made = SampleRecord.load(path)
+        else:
+            with bar(f"simulate {name}") as progress:
+                made = simulate(
+                    process, path, tree=sample.tree, workers=context.workers, progress=progress, **arguments
+                )
+            if context.cache is not None:
+                keep_files(context.cache, key, f"{name}: {process}, seed {seed}", written)
+        record.wrote(*written)
         record.facts["sha256_of_columns"] = made.sha256
         generated = made.n_generated if isinstance(made.n_generated, int) else sum(made.n_generated.values())
-        return f"{generated} generated, {made.n_selected} selected (toy simulation)"
+        return f"{generated} generated, {made.n_selected} selected (toy simulation)" + (
+            ", from the cache" if kept else ""
+        )
 
     context.stage(f"simulate.{name}", depends_on, work)
 
@@ -227,6 +241,10 @@ class Reading:
         """
         return SampleReader(sample, self.recipe(sample, may_be_empty=may_be_empty))
 
+    def cached(self, sample: Sample, cache: Cache | None, *, may_be_empty: bool = False) -> CachedReader:
+        """The same through a cache."""
+        return CachedReader(sample, self.recipe(sample, may_be_empty=may_be_empty), cache)
+
 
 def channel_expression(name: str, select: str) -> Expression:
     """The selection of a channel.
@@ -243,7 +261,7 @@ def channel_expression(name: str, select: str) -> Expression:
 def read_simulation(context: Context, reading: Reading) -> tuple[Events, dict[str, CutFlow]]:
     """Candidates of every signal and background sample; all files are checked before the first event."""
     names = [name for name, sample in context.config.samples.items() if sample.role != "data"]
-    readers = [reading.reader(described_sample(context, name)) for name in names]
+    readers = [reading.cached(described_sample(context, name), context.cache) for name in names]
     parts = []
     with bar("read") as progress:
         for i, reader in enumerate(readers):
@@ -265,7 +283,7 @@ def _with_only(events: Events, names: set[str]) -> Events:
 
 def data_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:
     """Candidates of a data sample, in chunks."""
-    yield from reading.reader(sample, may_be_empty=True).chunks()
+    yield from reading.cached(sample, context.cache, may_be_empty=True).chunks()
 
 
 def identity_of_inputs(context: Context, names: list[str]) -> Mapping[str, Any]:
