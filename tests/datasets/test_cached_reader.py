@@ -170,7 +170,7 @@ def test_duplicates_are_refused_though_an_entry_was_made_that_keeps_them(write_t
     files = (write_tree("a.root", columns), write_tree("b.root", columns))
     sample = Sample("qed", Role.BACKGROUND, files, luminosity_fb=1.0)
     assert len(CachedReader(sample, replace(RECIPE, duplicates="keep", select=None), cache).read()) == 100
-    with pytest.raises(InputError, match="b.root entry 0, which repeats .*a.root entry 0"):
+    with pytest.raises(InputError, match=r"b.root entry 0, which repeats .*a.root entry 0"):
         CachedReader(sample, replace(RECIPE, select=None), cache).read()
 
 
