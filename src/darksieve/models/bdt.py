@@ -204,6 +204,16 @@ class Bdt(ClassifierMixin, BaseEstimator):
         signal = self.booster_.inplace_predict(X, validate_features=False).astype(np.float32)
         return np.stack([1 - signal, signal], axis=1)
 
+    @property
+    def feature_importances_(self) -> NDArray[np.float64]:
+        """Share of each feature in the total gain of all splits, shape (n_features,)."""
+        check_is_fitted(self, "booster_")
+        gain = np.zeros(self.n_features_in_)
+        known = self.booster_.feature_names
+        for name, value in self.booster_.get_score(importance_type="total_gain").items():
+            gain[known.index(name) if known else int(name.removeprefix("f"))] = value
+        return gain / gain.sum() if gain.any() else gain
+
     def predict(self, X: NDArray) -> NDArray:
         """The likelier label of each row, shape (n,)."""
         check_is_fitted(self, "booster_")

@@ -92,9 +92,12 @@ def _run_stages(context: Context, last: int) -> None:
     features = tuple(
         f for classifier in context.config.classifiers for f in features_of(context.config, classifier)
     )
+    from darksieve.workflow.understanding import understand_classifiers
+
     simulation = Simulation(context, Reading(context.config, features))
     train_classifiers(context, simulation)
     score_candidates(context, simulation)
+    understand_classifiers(context, simulation)
     simulation.forget()
     if last < STAGES.index("optimise"):
         return

@@ -14,6 +14,7 @@ from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSectio
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.understanding import draw_understanding, overtraining_tables
 from darksieve.workflow.validating import STAGE as VALIDATE
 from darksieve.workflow.validating import simulation_sections, validate_simulation
 
@@ -31,6 +32,7 @@ def write_run_report(context: Context) -> None:
         pictures.excesses()
         pictures.spectra()
         pictures.classifiers()
+        draw_understanding(pictures)
         points = _json(context, "working_points.json")
         pictures.working_points(points)
         sections = [
@@ -59,10 +61,10 @@ def write_run_report(context: Context) -> None:
         _track(context, pictures)
         return f"{len(pictures.saved)} pictures"
 
-    depends_on = [
-        context.key("scan", "optimise", "score", *([VALIDATE] if simulated else [])),
-        context.config.interpretation.published,
-    ]
+    stages = ["scan", "optimise", "score"]
+    stages += [VALIDATE] if simulated else []
+    stages += ["understand"] if context.config.classifiers else []
+    depends_on = [context.key(*stages), context.config.interpretation.published]
     context.stage("report", depends_on, work)
 
 
@@ -159,7 +161,16 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
         tables.append(
             Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
         )
-    wanted = [("scores_*", "Scores by process"), ("roc_*", "ROC by mass"), ("training_*", "Training")]
+    tables += overtraining_tables(context)
+    wanted = [
+        ("scores_*", "Scores by process"),
+        ("roc_*", "ROC by mass"),
+        ("training_*", "Training"),
+        ("importance_*", "What each feature is worth"),
+        ("correlations_*", "Rank correlations"),
+        ("calibration_*", "Calibration"),
+        ("overtraining_*", "Seen and unseen events"),
+    ]
     return [ReportSection("training", tables=tables, figures=_figures(pictures, *wanted))]
 
 

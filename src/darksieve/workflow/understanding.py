@@ -1,0 +1,172 @@
+"""What the classifiers of a run know: importance, correlations, calibration and overtraining, as numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.atomic import write_json
+from darksieve.config import ClassifierConfig
+from darksieve.datasets.events import Events
+from darksieve.evaluation.calibration import calibration_curve
+from darksieve.evaluation.correlations import RankCorrelations, rank_correlations
+from darksieve.evaluation.importance import permutation_importance
+from darksieve.evaluation.metrics import weighted_auc
+from darksieve.evaluation.overtraining import measure_overtraining
+from darksieve.evaluation.report import Cell, Table
+from darksieve.models.bundle import Bundle, feature_matrix
+from darksieve.run_folder import StageRecord
+from darksieve.training.mass_matching import match_masses
+from darksieve.workflow.context import Context
+from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.scoring import Simulation, bundle_path
+
+FORMAT = "darksieve-understanding/1"
+DOCUMENT = "understanding.json"
+MAX_ROWS = 20_000  # of each class: an AUC of 0.95 then has an error of 0.001, and a run of minutes stays one
+
+
+def understand_classifiers(context: Context, simulation: Simulation) -> None:
+    """Write ``understanding.json``; every event is scored by a model that has not seen it."""
+    config = context.config
+    trained = context.key(*(f"train.{classifier.name}" for classifier in config.classifiers))
+
+    def work(record: StageRecord) -> str:
+        document: dict[str, Any] = {"format": FORMAT, "max_rows_of_a_class": MAX_ROWS, "classifiers": {}}
+        for classifier in config.classifiers:
+            document["classifiers"][classifier.name] = _understand(context, simulation.events, classifier)
+        write_json(context.run / DOCUMENT, document)
+        record.wrote(context.run / DOCUMENT)
+        return f"{len(config.classifiers)} classifiers: importance, correlations, calibration, overtraining"
+
+    if config.classifiers:
+        context.stage("understand", [trained, MAX_ROWS], work)
+
+
+def _sampled(events: Events, label: NDArray) -> NDArray[np.intp]:
+    """Rows of at most ``MAX_ROWS`` of each class, by the hash of their event."""
+    parts = []
+    for value in (0, 1):
+        rows = np.flatnonzero((label == value) & (events.weight > 0))
+        parts.append(rows[np.argsort(events.key[rows], kind="stable")[:MAX_ROWS]])
+    return np.sort(np.concatenate(parts))
+
+
+def _understand(context: Context, events: Events, classifier: ClassifierConfig) -> dict[str, Any]:
+    bundle = Bundle.load(bundle_path(context, classifier))
+    some = events.select(_sampled(events, events.label))
+    label, score = some.label, bundle.score(some)
+    if bundle.mass_column is not None:  # a conditioned score is asked about classes of one mass distribution
+        mass = some[bundle.mass_column]
+        matching = match_masses(mass, label == 1, some.weight, target=classifier.matching)
+        some = some.with_weight(some.weight * matching.factor(mass, label == 1))
+    weight = some.weight
+
+    def merit(scores: NDArray) -> float:
+        return weighted_auc(scores, label, weight)
+
+    worth = permutation_importance(
+        some, bundle.features, bundle.score, merit, within=bundle.mass_column, seed=context.config.seed
+    )
+    gains = [getattr(model, "feature_importances_", None) for model in bundle.classifiers]
+    known = [g for g in gains if g is not None]
+    gain = np.mean(known, axis=0).tolist() if len(known) == len(gains) else None
+    watched = [v for v in (*classifier.decorrelate, context.config.scan.observable) if v in some.columns]
+    names = list(dict.fromkeys([*bundle.features, *watched]))
+    scored = some.with_columns(score=score)
+    return {
+        "auc": merit(score),
+        "importance": [feature.to_json() for feature in worth],
+        "share_of_gain": gain,
+        "correlations": {
+            of_class: rank_correlations(
+                scored.select(np.flatnonzero(label == value)), [*names, "score"]
+            ).to_json()
+            for of_class, value in (("background", 0), ("signal", 1))
+        },
+        "calibration": calibration_curve(score, label, weight).to_json(),
+        "overtraining": _overtraining(bundle, some, label, context.config.seed),
+    }
+
+
+def _overtraining(bundle: Bundle, events: Events, label: NDArray, seed: int) -> list[dict[str, Any]]:
+    fold = bundle.fold(events)
+    everything = feature_matrix(events, bundle.features, np.arange(len(events)))
+    found = []
+    for k, model in enumerate(bundle.classifiers):
+        score = model.predict_proba(everything)[:, 1]
+        parts = []
+        for rows in (np.flatnonzero(fold != k), np.flatnonzero(fold == k)):
+            parts.append((score[rows], label[rows], events.weight[rows], events.key[rows]))
+        if all((of_part[1] == value).any() for of_part in parts for value in (0, 1)):
+            found.append(measure_overtraining(k, parts[0], parts[1], seed=seed).to_json())
+    return found
+
+
+def load_understanding(context: Context) -> Mapping[str, Any]:
+    """Classifier -> its entry; empty without classifiers."""
+    path = context.run / DOCUMENT
+    if not context.config.classifiers or not path.is_file():
+        return {}
+    entries: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["classifiers"]
+    return entries
+
+
+def draw_understanding(pictures: Pictures) -> None:
+    """The pictures of every classifier: importance, correlations, calibration and overtraining."""
+    from darksieve.evaluation.plots import understanding as plots
+
+    stamp = pictures.stamp(shows_data=False, luminosity=False)
+    for name, entry in load_understanding(pictures.context).items():
+        worth = entry["importance"]
+        drawing = plots.draw_importance(
+            [feature["feature"] for feature in worth],
+            [feature["loss"][0] for feature in worth],
+            stamp=stamp,
+            gain=entry["share_of_gain"],
+        )
+        pictures.keep(f"importance_{name}", drawing)
+        matrices = {k: RankCorrelations.from_json(v) for k, v in entry["correlations"].items()}
+        drawing = plots.draw_rank_correlations(
+            {k: (m.names, m.values) for k, m in matrices.items()}, stamp=stamp
+        )
+        pictures.keep(f"correlations_{name}", drawing)
+        curve = entry["calibration"]
+        drawing = plots.draw_calibration(
+            curve["score"],
+            curve["signal_share"],
+            curve["error"],
+            stamp=stamp,
+            expected_error=curve["expected_error"],
+        )
+        pictures.keep(f"calibration_{name}", drawing)
+        folds = entry["overtraining"]
+        if folds:
+            areas = [
+                [fold[key] for fold in folds]
+                for key in ("auc_training", "auc_training_error", "auc_unseen", "auc_unseen_error")
+            ]
+            drawing = plots.draw_overtraining([fold["fold"] for fold in folds], *areas, stamp=stamp)
+            pictures.keep(f"overtraining_{name}", drawing)
+
+
+def overtraining_tables(context: Context) -> list[Table]:
+    """One table for each classifier, a row for each fold."""
+    columns = [
+        "fold left out",
+        "AUC, training",
+        "AUC, unseen",
+        "difference in σ",
+        "KS p, signal",
+        "KS p, background",
+    ]
+    keys = ("fold", "auc_training", "auc_unseen", "difference_in_errors", "p_signal", "p_background")
+    tables = []
+    for name, entry in load_understanding(context).items():
+        rows: list[list[Cell]] = [[fold[key] for key in keys] for fold in entry["overtraining"]]
+        tables.append(Table(f"Classifier {name} on its training events and on unseen ones", columns, rows))
+    return tables
