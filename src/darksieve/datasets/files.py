@@ -1,140 +1,59 @@
-"""ROOT files: opened, and checked against what is needed of them, before any event is read."""
+"""Files: opened, and checked against what is needed of them, before any event is read."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import uproot
 from numpy.typing import NDArray
 
+from darksieve.datasets import parquet_files, root_files
 from darksieve.datasets.catalogue import Sample
-from darksieve.datasets.names import BranchNames
-from darksieve.errors import InputError, nearest
+from darksieve.datasets.lists import Lists
+from darksieve.datasets.tree_info import Format, TreeInfo
+from darksieve.errors import InputError
+
+CHUNK_BYTES = 64 * 1024**2  # of the branches that are read, uncompressed
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what is no ROOT file, or is shorter than its own header says (TFile: fEND)."""
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is a Parquet file, by its first bytes; False for a ROOT file.
+
+    Raises:
+        InputError: If it is missing, empty or neither.
+    """
     if not path.exists():
         raise InputError(f"there is no file {str(path)!r}")
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            header = file.read(20)
+            start = file.read(4)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    if size == 0:
+    if not start:
         raise InputError(f"{path} is empty (0 bytes); make it again")
-    if header[:4] != b"root":
-        raise InputError(f"{path} is not a ROOT file (it starts with {header[:4]!r})")
-    if size < 100:
-        raise InputError(f"{path} is truncated: {size} bytes, less than a ROOT header")
-    (version,) = struct.unpack(">i", header[4:8])
-    end = (
-        struct.unpack(">q", header[12:20])[0]
-        if version >= 1_000_000
-        else struct.unpack(">i", header[12:16])[0]
-    )
-    if size < end:
-        raise InputError(f"{path} is truncated: {size} of {end} bytes are there; copy or make it again")
-
-
-def _of_class(file: Any, wanted: str) -> list[str]:
-    names = file.classnames(recursive=True, cycle=False)
-    return sorted(name for name, kind in names.items() if kind == wanted)
-
-
-def open_tree(path: str | Path, tree: str | None = None) -> Any:
-    """The TTree of a file, as uproot has it; the caller closes ``.file``.
-
-    Args:
-        path: A local ROOT file.
-        tree: Its name; None where the file has only one.
-
-    Raises:
-        InputError: If the file is missing, empty, truncated or no ROOT file, or the tree is not there.
-    """
-    path = Path(path)
-    _check_header(path)
-    trees: list[str] = []
-    rntuples: list[str] = []
-    try:
-        # faster on local files than uproot's default source, and unlike a memory map flat in memory
-        file = uproot.open(path, handler=uproot.MultithreadedFileSource, array_cache=None, object_cache=None)
-        try:
-            trees, rntuples = _of_class(file, "TTree"), _of_class(file, "ROOT::RNTuple")
-            if tree is None and len(trees) == 1:
-                tree = trees[0]
-            if tree in trees:
-                return file[tree]
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-    except Exception as error:  # uproot raises what its decoders raise; all of it means a damaged file
-        raise InputError(f"{path} cannot be read as a ROOT file: {_first_line(error)}") from error
-    there = f"the trees there are {trees}" if trees else "there are no trees"
-    if tree is None:
-        raise InputError(f"{path}: name the tree to read; {there}")
-    if tree in rntuples:
-        raise InputError(f"{path}: {tree!r} is an RNTuple, and a TTree is needed; {there}")
-    raise InputError(f"{path} has no tree {tree!r}; {there}{nearest(tree, trees)}")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _number_type(branch: Any) -> np.dtype | None:
-    """Type of a branch that holds one number per row, None for any other."""
-    dtype = getattr(branch.interpretation, "numpy_dtype", None)
-    if not isinstance(branch.interpretation, uproot.AsDtype) or dtype is None:
-        return None
-    return dtype.newbyteorder("=") if dtype.kind in "biuf" and dtype.shape == () else None
-
-
-@dataclass(frozen=True)
-class TreeInfo:
-    """What one file holds.
-
-    Attributes:
-        path: The file.
-        tree: The tree's name.
-        n_entries: Rows.
-        types: Branch -> type of its numbers, None for a branch that holds no single numbers.
-    """
-
-    path: Path
-    tree: str
-    n_entries: int
-    types: Mapping[str, np.dtype | None]
-
-    @property
-    def place(self) -> str:
-        """File and tree, for messages."""
-        return f"{self.path}:{self.tree}"
-
-    @property
-    def names(self) -> BranchNames:
-        """The branch names, to be found in basf2's or ROOT's form."""
-        return BranchNames(self.types, self.place)
+    if start not in (root_files.MAGIC, parquet_files.MAGIC):
+        raise InputError(f"{path} is neither a ROOT file nor a Parquet file (it starts with {start!r})")
+    return start == parquet_files.MAGIC
 
 
 def describe(path: str | Path, tree: str | None = None) -> TreeInfo:
-    """Names, types and number of rows of a file's tree, without reading events.
+    """Names, types and number of rows of a file, without reading events.
+
+    Args:
+        path: A local ROOT file with a TTree or an RNTuple, or a Parquet file; told apart by their content.
+        tree: Name of the TTree or RNTuple; None where the file has only one. A Parquet file has none.
 
     Raises:
-        InputError: As :func:`open_tree`, and if the tree is empty.
+        InputError: If the file is missing, empty, truncated, damaged or of another kind, its tree is not
+            there, or has no rows.
     """
-    found = open_tree(path, tree)
-    with found.file:
-        types = {branch.name: _number_type(branch) for branch in found.branches}
-        info = TreeInfo(Path(path), tree or found.name, int(found.num_entries), types)
+    path = Path(path)
+    if _is_parquet(path):
+        info = parquet_files.describe_parquet(path)
+    else:
+        info = root_files.describe_root(path, tree)
     if not info.n_entries:
         raise InputError(f"{info.place} is an empty tree; leave the file out or make it again")
     return info
@@ -148,11 +67,13 @@ class SampleFiles:
         sample: The sample.
         trees: One entry per file, in the order of ``sample.files``.
         types: Wanted name -> the one type that holds the numbers of all files.
+        lists: Those of the wanted names that hold a list per row.
     """
 
     sample: Sample
     trees: tuple[TreeInfo, ...]
     types: Mapping[str, np.dtype]
+    lists: frozenset[str] = frozenset()
 
     @property
     def n_entries(self) -> int:
@@ -160,8 +81,27 @@ class SampleFiles:
         return sum(tree.n_entries for tree in self.trees)
 
 
+def describe_sample(sample: Sample) -> tuple[TreeInfo, ...]:
+    """Descriptions of a sample's files.
+
+    Raises:
+        InputError: As :func:`describe`, and if a tree is named for files that have none.
+    """
+    trees = tuple(describe(path, sample.tree) for path in sample.files)
+    if sample.tree != Sample.tree and all(info.format is Format.PARQUET for info in trees):
+        raise InputError(
+            f"samples.{sample.name}.tree is {sample.tree!r}, but its files are Parquet files, which have no "
+            "trees; leave it out"
+        )
+    return trees
+
+
 def check_sample(
-    sample: Sample, branches: Iterable[str], needed_by: str = "", trees: Iterable[TreeInfo] | None = None
+    sample: Sample,
+    branches: Iterable[str],
+    needed_by: str = "",
+    trees: Iterable[TreeInfo] | None = None,
+    may_be_lists: Collection[str] = (),
 ) -> SampleFiles:
     """Open each file of a sample and hold it against what is needed, before any event is read.
 
@@ -170,17 +110,20 @@ def check_sample(
         branches: Names in basf2's or ROOT's form.
         needed_by: Who needs them, for messages: ``"bundle continuum-kplus"``.
         trees: Descriptions of the files, where the caller has them already.
+        may_be_lists: Those of the names that may hold a list per row, since expressions reduce them.
 
     Raises:
         InputError: Naming the file, if it cannot be read, its tree is missing or empty, a branch is missing
             (with the nearest name) or holds no single numbers, or a file differs from its neighbours.
     """
-    found = tuple(trees) if trees is not None else tuple(describe(path, sample.tree) for path in sample.files)
+    found = tuple(trees) if trees is not None else describe_sample(sample)
     own = dict.fromkeys(sample.branches, f"sample {sample.name}")
     needs = {name: needed_by for name in branches} | own
     names = [info.names for info in found]
     types: dict[str, np.dtype] = {}
+    lists: set[str] = set()
     for name, who in needs.items():
+        first_kind: tuple[TreeInfo, bool] | None = None
         for info, names_there in zip(found, names, strict=True):
             branch = names_there.find(name)
             if branch is None:
@@ -190,36 +133,62 @@ def check_sample(
                     message += f"; {having.place}, of the same sample, has it"
                 raise InputError(message)
             dtype = info.types[branch]
-            if dtype is None:
+            is_list = dtype is None and name in may_be_lists and branch in info.lists
+            dtype = info.lists[branch] if is_list else dtype
+            if first_kind is not None and first_kind[1] != is_list and (dtype is not None):
+                kinds = ("a list per row", "single numbers")
                 raise InputError(
-                    f"{info.place}: branch {branch!r} holds no single numbers, but lists or text"
+                    f"{info.place}: branch {branch!r} holds {kinds[not is_list]}, but {kinds[is_list]} in "
+                    f"{first_kind[0].place}, of the same sample"
                 )
+            if dtype is None:
+                hint = ""
+                if branch in info.lists:
+                    hint = f"; reduce it in candidates.columns, for instance by max_of({name})"
+                raise InputError(
+                    f"{info.place}: branch {branch!r} holds no single numbers, but lists or text{hint}"
+                )
+            first_kind = first_kind or (info, is_list)
+            lists |= {name} if is_list else set()
             types[name] = dtype if name not in types else np.result_type(types[name], dtype)
-    return SampleFiles(sample, found, types)
+    return SampleFiles(sample, found, types, frozenset(lists))
 
 
 def iterate_branches(
-    path: str | Path, tree: str | None, branches: set[str], chunk_rows: int
-) -> Iterator[tuple[dict[str, NDArray], int]]:
+    path: str | Path,
+    tree: str | None,
+    branches: set[str],
+    chunk_rows: int,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Iterator[tuple[dict[str, NDArray | Lists], int]]:
     """Values of some branches of one file, in chunks, with the entry at which each chunk starts.
+
+    Args:
+        path: A file that :func:`describe` has described.
+        tree: Its tree.
+        branches: The file's own names; a branch of lists gives :class:`~darksieve.datasets.lists.Lists`.
+        chunk_rows: Rows of a chunk at most.
+        chunk_bytes: Size of a chunk at most, as far as a basket, cluster or page of the file allows.
 
     Raises:
         InputError: If the file cannot be read or its data are damaged.
     """
-    found = open_tree(path, tree)
+    path = Path(path)
     start = 0
-    with found.file:
-        steps = found.iterate(filter_name=lambda name: name in branches, step_size=chunk_rows, library="np")
-        while True:
-            try:
-                columns = next(steps, None)
-            except (
-                Exception
-            ) as error:  # decompression and decoding raise what they like; all means a damaged file
-                raise InputError(
-                    f"{path} is damaged after entry {start}: {type(error).__name__}: {error}"
-                ) from error
-            if columns is None:
-                return
-            yield columns, start
-            start += len(next(iter(columns.values())))
+    if _is_parquet(path):
+        steps = parquet_files.iterate_parquet(path, branches, chunk_rows, chunk_bytes)
+    else:
+        steps = root_files.iterate_root(path, tree, branches, chunk_rows, chunk_bytes)
+    while True:
+        try:
+            columns = next(steps, None)
+        except InputError:
+            raise
+        except Exception as error:  # decoders raise what they like; all of it means a damaged file
+            raise InputError(
+                f"{path} is damaged after entry {start}: {type(error).__name__}: {error}; make it again"
+            ) from error
+        if columns is None:
+            return
+        yield columns, start
+        start += len(next(iter(columns.values())))
