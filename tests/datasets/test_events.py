@@ -6,7 +6,6 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 import pytest
 
-from darksieve.datasets.duplicates import find_duplicates
 from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
 from darksieve.errors import InputError
 
@@ -142,12 +141,3 @@ def test_matrix_is_single_precision_in_the_order_asked():
     assert matrix.shape == (6, 2)
     assert matrix.dtype == np.float32
     np.testing.assert_array_equal(matrix[:, 0], events["R2"])
-
-
-def test_duplicates_are_rows_of_the_same_sample_event_and_candidate():
-    key = np.array([5, 5, 6, 5, 5, 6], dtype=np.uint64)
-    candidate = np.array([0, 1, 0, 0, 0, 0], dtype=np.int32)
-    sample = np.array([0, 0, 0, 0, 1, 0])
-    events = make(key=key, candidate=candidate, sample_index=sample)
-    np.testing.assert_array_equal(find_duplicates(events), [3, 5])
-    assert len(find_duplicates(make())) == 0

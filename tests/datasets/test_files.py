@@ -6,7 +6,7 @@ import uproot
 
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.events import Role
-from darksieve.datasets.files import check_sample, describe, iterate_branches, open_tree
+from darksieve.datasets.files import check_sample, describe, iterate_branches
 from darksieve.errors import InputError
 
 
@@ -25,19 +25,19 @@ def test_the_only_tree_needs_no_name(write_tree, ntuple_columns):
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"there is no file .*absent\.root"):
-        open_tree(tmp_path / "absent.root", "ntuple")
+        describe(tmp_path / "absent.root", "ntuple")
 
 
 def test_zero_length_file_is_named(tmp_path):
     (tmp_path / "zero.root").write_bytes(b"")
     with pytest.raises(InputError, match=r"zero\.root is empty \(0 bytes\)"):
-        open_tree(tmp_path / "zero.root", "ntuple")
+        describe(tmp_path / "zero.root", "ntuple")
 
 
 def test_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "a.root").write_text("not ROOT at all, but long enough to have a header" * 10)
-    with pytest.raises(InputError, match=r"a\.root is not a ROOT file"):
-        open_tree(tmp_path / "a.root", "ntuple")
+    with pytest.raises(InputError, match=r"a\.root is neither a ROOT file nor a Parquet file"):
+        describe(tmp_path / "a.root", "ntuple")
 
 
 @pytest.mark.parametrize("part", [0.0005, 0.01, 0.3, 0.7, 0.999])
@@ -46,7 +46,7 @@ def test_truncated_file_is_recognised_wherever_it_was_cut(write_tree, ntuple_col
     whole = path.read_bytes()
     path.write_bytes(whole[: max(10, int(part * len(whole)))])
     with pytest.raises(InputError, match=r"cut\.root is truncated"):
-        open_tree(path, "ntuple")
+        describe(path, "ntuple")
 
 
 def test_damaged_data_are_reported_with_the_file(write_tree, ntuple_columns):
@@ -64,7 +64,7 @@ def test_damaged_data_are_reported_with_the_file(write_tree, ntuple_columns):
 def test_missing_tree_lists_those_that_are_there(write_tree, ntuple_columns):
     path = write_tree("a.root", ntuple_columns(5), tree="nutple")
     with pytest.raises(InputError, match=r"no tree 'ntuple'; the trees there are \['nutple'\].*did you mean"):
-        open_tree(path, "ntuple")
+        describe(path, "ntuple")
 
 
 def test_file_of_several_trees_needs_a_name(tmp_path):
@@ -73,16 +73,8 @@ def test_file_of_several_trees_needs_a_name(tmp_path):
         for name in ("b", "a"):
             file.mktree(name, {"x": "f4"}).extend({"x": np.zeros(3, dtype=np.float32)})
     with pytest.raises(InputError, match=r"name the tree to read; the trees there are \['a', 'b'\]"):
-        open_tree(path)
+        describe(path)
     assert describe(path, "b").n_entries == 3
-
-
-def test_rntuple_is_refused_by_its_name(tmp_path):
-    path = tmp_path / "r.root"
-    with uproot.recreate(path) as file:
-        file.mkrntuple("ntuple", {"x": np.arange(5)})
-    with pytest.raises(InputError, match="'ntuple' is an RNTuple"):
-        open_tree(path, "ntuple")
 
 
 def test_empty_tree_is_refused(write_tree):

@@ -460,3 +460,67 @@ def test_size_of_chunks_changes_nothing_for_candidates(write_tree, chunk_rows):
     np.testing.assert_array_equal(whole.key, chunked.key)
     for name in names:
         np.testing.assert_allclose(whole[name], chunked[name], rtol=1e-6, atol=1e-7)
+
+
+def several_candidates(n_events=60, seed=4):
+    """Columns of a ntuple with one to four candidates per event, those of an event in consecutive rows."""
+    rng = np.random.default_rng(seed)
+    per_event = rng.integers(1, 5, n_events)
+    n = per_event.sum()
+    return {
+        "__experiment__": np.full(n, 7, dtype=np.int32),
+        "__run__": np.ones(n, dtype=np.int32),
+        "__event__": np.repeat(np.arange(n_events), per_event).astype(np.uint32),
+        "__candidate__": np.concatenate([np.arange(k) for k in per_event]).astype(np.int32),
+        "chiProb": rng.random(n),
+    }
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 3, 7, 1000])
+def test_whole_events_are_never_split_between_chunks(write_tree, chunk_rows):
+    path = write_tree("a.root", several_candidates())
+    wanted = {"columns": ("chiProb",), "select": "chiProb < 0.9"}
+    reader = SampleReader(background(path), recipe(**wanted, chunk_rows=chunk_rows, whole_events=True))
+    parts = list(reader.chunks())
+    assert concatenate(parts).digest() == SampleReader(background(path), recipe(**wanted)).read().digest()
+    events = [set(part.key) for part in parts]
+    assert sum(map(len, events)) == len(set().union(*events))
+
+
+def test_candidates_of_an_event_that_are_apart_are_refused_where_events_must_be_whole(write_tree):
+    columns = several_candidates()
+    order = np.argsort(columns["__candidate__"], kind="stable")
+    path = write_tree("a.root", {name: values[order] for name, values in columns.items()})
+    reader = SampleReader(background(path), recipe(columns=("chiProb",), whole_events=True))
+    with pytest.raises(InputError, match=r"not in consecutive rows.*sort the files by event"):
+        list(reader.chunks())
+
+
+def test_duplicated_rows_are_found_in_a_stream_too(write_tree, ntuple_columns):
+    columns = ntuple_columns(100)
+    first = write_tree("a.root", columns)
+    again = {name: values[90:] for name, values in columns.items()}
+    second = write_tree("b.root", again)
+    reader = SampleReader(background(first, second), recipe(chunk_rows=7))
+    with pytest.raises(
+        InputError, match=r"10 of 110 rows are there twice .*b.root entry 0, which repeats .*a.root entry 90"
+    ):
+        list(reader.chunks())
+    kept = SampleReader(background(first, second), recipe(duplicates="keep"))
+    assert sum(map(len, kept.chunks())) == 110
+
+
+def test_the_same_event_of_another_period_has_another_key(two_files):
+    keys = [
+        set(SampleReader(background(two_files[0]), recipe(period=period)).read().key)
+        for period in (None, "belle", "belle2")
+    ]
+    assert not keys[0] & keys[1]
+    assert not keys[1] & keys[2]
+    assert len(keys[1]) == 150
+
+
+def test_weights_of_signal_are_those_of_its_periods_share(two_files):
+    sample = Sample("alp", "signal", two_files, mass="genM_a", mass_range=(0.2, 4.7), n_generated=9000)
+    events = SampleReader(sample, recipe(signal_share=0.25)).read()
+    np.testing.assert_allclose(events.weight, 0.25 * 4.5 / 9000)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.datasets.beams import Beams
+from darksieve.datasets.lists import Lists
 from darksieve.errors import InputError
 
 MASS_COLUMNS = ("M_gg", "M2_gg", "M_recoil", "M2_recoil")  # double precision; the others are float32
@@ -192,7 +194,7 @@ class Candidates:
         pairing: Number of the pairing of each row: with three photons 0 = (1,2), 1 = (1,3), 2 = (2,3).
     """
 
-    columns: Mapping[str, NDArray]
+    columns: Mapping[str, Any]
     event: NDArray[np.intp]
     pairing: NDArray[np.int32]
 
@@ -228,7 +230,7 @@ def build_candidates(
     n, n_pairs = len(momenta), len(recipe.pairs)
     cms = np.matmul(beams.lab_to_cms, momenta.transpose(1, 2, 0))  # (n_photons, 4, n)
     names = list(dict.fromkeys(recipe.kinematic_columns if wanted is None else wanted))
-    out: dict[str, NDArray] = {}
+    out: dict[str, Any] = {}
     kinematic = [name for name in names if name in recipe.kinematic_columns]
     for name in kinematic:
         out[name] = np.empty((n, n_pairs), dtype=np.float64 if name in MASS_COLUMNS else np.float32)
@@ -257,9 +259,9 @@ def build_candidates(
                 np.zeros((n, n_pairs), dtype=bool) if true_pair is None else true_pair[:, None] == numbers
             )
         elif name not in out:
-            out[name] = np.repeat(columns[name], n_pairs)
+            out[name] = columns[name].take(np.repeat(np.arange(n), n_pairs))  # a list per row, too
     return Candidates(
-        {name: out[name].reshape(-1) for name in names},
+        {name: values if isinstance(values := out[name], Lists) else values.reshape(-1) for name in names},
         np.repeat(np.arange(n), n_pairs),
         np.tile(numbers, n),
     )

@@ -2,58 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.events import Events
+from darksieve.datasets.rows import Rows
 from darksieve.errors import InputError
 
-
-def find_duplicates(events: Events) -> NDArray[np.intp]:
-    """Rows that repeat an earlier row's sample, event key and candidate, in increasing order."""
-    # keys are uniform hashes, so adding an odd multiple of the small numbers keeps different rows apart
-    small = events.sample_index.astype(np.int64) * 100_003 + events.candidate
-    mark = events.key + (small + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    in_order = np.sort(mark)
-    if not (in_order[1:] == in_order[:-1]).any():
-        return np.zeros(0, dtype=np.intp)  # as a rule, and far faster than the stable sort below
-    order = np.argsort(mark, kind="stable")
-    repeats = mark[order][1:] == mark[order][:-1]
-    return np.sort(order[1:][repeats])
+_GROWTH = 1.25  # of the memory for marks, where it is full
 
 
-def refuse_duplicates(
-    events: Events, origins: Sequence[tuple[Path, NDArray[np.int64]]], place: str, event_key: Sequence[str]
-) -> None:
-    """Refuse rows that repeat an earlier row's event key and candidate.
+def marks_of(key: NDArray[np.uint64], candidate: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """One number per row that is the same for the same event key and candidate, shape (n,).
+
+    Keys are uniform hashes, so adding an odd multiple of the small numbers keeps different rows apart.
+    """
+    return key + (candidate + np.int64(1)).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+class DuplicateSearch:
+    """Marks of the rows of a stream: 8 bytes per row that passed the selections, 10 at most."""
+
+    def __init__(self) -> None:
+        self._marks = np.empty(0, dtype=np.uint64)
+        self._n = 0
+
+    def add(self, marks: NDArray[np.uint64]) -> None:
+        """Keep the marks of one chunk."""
+        end = self._n + len(marks)
+        if end > len(self._marks):
+            # in place where the system can: no second copy of what is there
+            self._marks.resize(max(end, int(_GROWTH * len(self._marks))), refcheck=False)
+        self._marks[self._n : end] = marks
+        self._n = end
+
+    def repeated(self) -> tuple[NDArray[np.uint64], int]:
+        """The marks that are there more than once, in increasing order, and how many rows repeat another."""
+        marks = self._marks[: self._n]
+        marks.sort()
+        repeats = marks[1:] == marks[:-1]
+        n = int(np.count_nonzero(repeats))
+        return (np.unique(marks[1:][repeats]), n) if n else (np.zeros(0, dtype=np.uint64), 0)
+
+
+def duplicate_error(
+    rows: Iterable[tuple[Path, Rows]],
+    repeated: NDArray[np.uint64],
+    n_repeats: int,
+    place: str,
+    event_key: Sequence[str],
+) -> InputError:
+    """The error that says how many rows are there twice, and where the first two are.
 
     Args:
-        events: The rows.
-        origins: Files and entries that the rows come from, in their order.
+        rows: All rows again, with their files.
+        repeated: Marks that are there more than once.
+        n_repeats: Rows that repeat another.
         place: Whose events they are, for the message.
         event_key: Branches that make the event key.
-
-    Raises:
-        InputError: Says how many there are and where the first is.
     """
-    twice = find_duplicates(events)
-    if not len(twice):
-        return
-    second = int(twice[0])
-    same = (events.key == events.key[second]) & (events.candidate == events.candidate[second])
-    first = int(np.flatnonzero(same)[0])
-    ends = np.cumsum([len(entries) for _, entries in origins])
-
-    def origin(row: int) -> str:
-        part = int(np.searchsorted(ends, row, side="right"))
-        path, entries = origins[part]
-        return f"{path} entry {entries[row - (ends[part] - len(entries))]}"
-
-    raise InputError(
-        f"{place}: {len(twice)} of {len(events)} rows are there twice (same {', '.join(event_key)} and "
-        f"candidate), first {origin(second)}, which repeats {origin(first)}; is a file listed twice, or does "
+    seen: dict[int, str] = {}
+    n_rows = 0
+    where = ""
+    for path, chunk in rows:
+        n_rows += len(chunk)
+        marks = marks_of(chunk.key, chunk.candidate)
+        for row in np.flatnonzero(np.isin(marks, repeated)) if not where else ():
+            origin = f"{path} entry {chunk.entry[row]}"
+            first = seen.setdefault(int(marks[row]), origin)
+            if first != origin:
+                where = f"first {origin}, which repeats {first}"
+                break
+    return InputError(
+        f"{place}: {n_repeats} of {n_rows} rows are there twice (same {', '.join(event_key)} and "
+        f"candidate), {where}; is a file listed twice, or does "
         "the event key lack a branch? duplicates: keep reads them all"
     )

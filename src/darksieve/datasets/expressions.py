@@ -12,7 +12,8 @@ Branches that hold a list per row are reduced to one number, by ``count sum mean
     sum(roeE * (roePt > 0.1)) < 2 and count(roePt > 0.5) <= 1
 
 Inside, arithmetic goes element by element, and a branch of single numbers counts for each element. ``count``
-of a condition counts the elements that fulfil it. Of an empty list ``count`` and ``sum`` are 0, the others NaN.
+of a condition counts the elements that fulfil it. Of an empty list ``count`` and ``sum`` are 0, the other
+reductions NaN.
 """
 
 from __future__ import annotations
@@ -93,6 +94,11 @@ class Expression:
         object.__setattr__(self, "_program", program)
         object.__setattr__(self, "branches", tuple(names))
         object.__setattr__(self, "list_branches", tuple(name for name in names if name not in outside))
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a reduction in it is undefined for an empty list."""
+        return any(step.action == "reduce" and step.value not in ("count", "sum") for step in self._program)
 
     def check(self, names: BranchNames) -> None:
         """Refuse names that are not there.

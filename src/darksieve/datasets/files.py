@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from darksieve.datasets import parquet_files, root_files
 from darksieve.datasets.catalogue import Sample
-from darksieve.datasets.lists import Lists
 from darksieve.datasets.tree_info import Format, TreeInfo
 from darksieve.errors import InputError
 
@@ -50,10 +49,8 @@ def describe(path: str | Path, tree: str | None = None) -> TreeInfo:
             there, or has no rows.
     """
     path = Path(path)
-    if _is_parquet(path):
-        info = parquet_files.describe_parquet(path)
-    else:
-        info = root_files.describe_root(path, tree)
+    is_parquet = _is_parquet(path)
+    info = parquet_files.describe_parquet(path) if is_parquet else root_files.describe_root(path, tree)
     if not info.n_entries:
         raise InputError(f"{info.place} is an empty tree; leave the file out or make it again")
     return info
@@ -160,7 +157,7 @@ def iterate_branches(
     branches: set[str],
     chunk_rows: int,
     chunk_bytes: int = CHUNK_BYTES,
-) -> Iterator[tuple[dict[str, NDArray | Lists], int]]:
+) -> Iterator[tuple[dict[str, Any], int]]:
     """Values of some branches of one file, in chunks, with the entry at which each chunk starts.
 
     Args:
@@ -186,7 +183,8 @@ def iterate_branches(
             raise
         except Exception as error:  # decoders raise what they like; all of it means a damaged file
             raise InputError(
-                f"{path} is damaged after entry {start}: {type(error).__name__}: {error}; make it again"
+                f"{path} is damaged after entry {start}: {type(error).__name__}: "
+                f"{' '.join(str(error).split())}; make it again"
             ) from error
         if columns is None:
             return

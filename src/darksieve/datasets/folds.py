@@ -74,11 +74,12 @@ def _as_integers(name: str, values: NDArray) -> NDArray[np.uint64]:
     raise InputError(f"event key {name!r} has type {values.dtype}: an event key is made of whole numbers")
 
 
-def hash_event_key(columns: Mapping[str, NDArray]) -> NDArray[np.uint64]:
+def hash_event_key(columns: Mapping[str, NDArray], period: str | None = None) -> NDArray[np.uint64]:
     """64-bit hash of the event key of each row; the order of the columns does not matter, their names do.
 
     Args:
         columns: Name -> whole numbers, shape (n,) each; as a rule those of ``EVENT_KEY`` that the file has.
+        period: Data-taking period; the same numbers are another event in another period.
 
     Returns:
         Hashes of shape (n,). Two different events of a sample of n share one with probability n² / 2⁶⁵.
@@ -95,6 +96,8 @@ def hash_event_key(columns: Mapping[str, NDArray]) -> NDArray[np.uint64]:
         one = _mix(_as_integers(name, values) ^ _stream(f"event key {name}"))
         total = one if total is None else total + one
     assert total is not None
+    if period is not None:
+        total += _stream(f"period {period}")
     return _mix(total)
 
 

@@ -12,47 +12,23 @@ from numpy.typing import NDArray
 
 from darksieve.datasets.candidates import (
     FIT_CHI2_COLUMN,
-    TRUE_PAIR_COLUMN,
     build_candidates,
     photon_momenta,
 )
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.cut_flow import CutCounter, CutFlow
-from darksieve.datasets.duplicates import refuse_duplicates
+from darksieve.datasets.duplicates import DuplicateSearch, duplicate_error, marks_of
 from darksieve.datasets.events import Events, Role, concatenate
 from darksieve.datasets.expressions import Expression
-from darksieve.datasets.files import SampleFiles, TreeInfo, check_sample, describe, iterate_branches
+from darksieve.datasets.files import SampleFiles, describe, iterate_branches
 from darksieve.datasets.folds import hash_event_key
 from darksieve.datasets.kinematic_fit import fit_photons
+from darksieve.datasets.missing import without_sentinels
+from darksieve.datasets.read_plan import CANDIDATE, ReadPlan
 from darksieve.datasets.read_recipe import ReadRecipe
+from darksieve.datasets.rows import Rows, whole_events
+from darksieve.datasets.tree_info import TreeInfo
 from darksieve.errors import InputError
-
-_CANDIDATE = "__candidate__"
-
-
-@dataclass
-class _Rows:
-    """Rows of one file on their way to Events; all arrays have the same length."""
-
-    columns: dict[str, NDArray]
-    key: NDArray[np.uint64]
-    candidate: NDArray[np.int32]
-    mass: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    entry: NDArray[np.int64]  # of the file's tree
-
-    def __len__(self) -> int:
-        return len(self.entry)
-
-    def take(self, rows: NDArray[Any]) -> _Rows:
-        return _Rows(
-            {name: values[rows] for name, values in self.columns.items()},
-            self.key[rows],
-            self.candidate[rows],
-            self.mass[rows],
-            self.weight[rows],
-            self.entry[rows],
-        )
 
 
 class SampleReader:
@@ -70,90 +46,13 @@ class SampleReader:
     def __init__(self, sample: Sample, recipe: ReadRecipe, needed_by: str = "") -> None:
         self.sample = sample
         self.recipe = recipe
-        trees = tuple(describe(path, sample.tree) for path in sample.files)
-        names = [tree.names for tree in trees]
+        self.plan = ReadPlan(sample, recipe, needed_by)
+        self._counter = CutCounter(sample.name, self.plan.steps)
 
-        def in_all(branch: str) -> bool:
-            return all(branch in there for there in names)
-
-        pairings = recipe.pairings
-        self._fits = bool(
-            pairings
-            and pairings.kinematic_fit
-            and (
-                pairings.momentum == pairings.raw_momentum
-                or not all(in_all(branch) for branch in pairings.momentum_branches(fitted=False))
-            )
-        )
-        self._has_true_pair = bool(pairings and pairings.true_pair and sample.role is Role.SIGNAL)
-        self._momentum_branches = pairings.momentum_branches(fitted=self._fits) if pairings else ()
-        self._out = list(recipe.columns)
-        if pairings:
-            self._out += [pairings.observable] + ([TRUE_PAIR_COLUMN] if pairings.true_pair else [])
-            self._out = list(dict.fromkeys(self._out))
-        self._select = Expression(recipe.select) if recipe.select is not None else None
-        self._sample_select = Expression(sample.select) if sample.select is not None else None
-
-        self._key = [name for name in recipe.event_key if any(name in there for there in names)]
-        if not self._key:
-            raise InputError(
-                f"{trees[0].place} has none of the event key's branches {list(recipe.event_key)}; "
-                "name those it has in event_key"
-            )
-        self._has_candidate = in_all(_CANDIDATE)
-        needed = dict.fromkeys([*self._branches_of(self._out), *self._momentum_branches])
-        files = check_sample(sample, [*needed, *self._key], needed_by, trees=trees)
-        if self._select is not None:
-            self._check_select(trees)
-        needed |= dict.fromkeys(self._branches_of(self._select.branches if self._select else ()))
-        needed |= dict.fromkeys([*self._key, *sample.branches])
-        if self._has_candidate:
-            needed[_CANDIDATE] = None
-        if self._has_true_pair and pairings and pairings.true_pair:
-            needed[pairings.true_pair] = None
-        self.files: SampleFiles = check_sample(sample, needed, needed_by, trees=files.trees)
-        self._counter = self._new_counter()
-
-    def _derived(self) -> tuple[str, ...]:
-        """Columns that are computed, not read."""
-        if self.recipe.pairings is None:
-            return ()
-        chi2 = (FIT_CHI2_COLUMN,) if self._fits else ()
-        return (*self.recipe.pairings.kinematic_columns, TRUE_PAIR_COLUMN, *chi2)
-
-    def _branches_of(self, columns: Iterable[str]) -> list[str]:
-        """Branches that the columns are read or computed from."""
-        branches: list[str] = []
-        for column in columns:
-            if column in self._derived():
-                continue
-            photons = self.recipe.pairings.branches_of(column) if self.recipe.pairings else ()
-            branches += photons or [column]
-        return branches
-
-    def _check_select(self, trees: Iterable[TreeInfo]) -> None:
-        assert self._select is not None
-        own = [name for name in self._select.branches if self._branches_of([name]) != [name]]
-        for tree in trees:
-            self._select.check(tree.names.with_more([*own, *self._derived()]))
-
-    def _new_counter(self) -> CutCounter:
-        steps = ["rows read"]
-        if self._sample_select:
-            steps.append(f"sample: {self._sample_select.text}")
-        if self._select and not self.recipe.pairings:
-            steps.append(f"candidates: {self._select.text}")
-        if self.sample.negative_weights == "drop":
-            steps.append("weight not negative")
-        if self.recipe.pairings:
-            steps += ["finite momenta"] if self.sample.non_finite == "drop" else []
-            steps += ["kinematic fit converged"] if self._fits else []
-            steps.append("pairings")
-        if self._select and self.recipe.pairings:
-            steps.append(f"candidates: {self._select.text}")
-        if self.sample.non_finite == "drop":
-            steps.append("finite columns")
-        return CutCounter(self.sample.name, steps)
+    @property
+    def files(self) -> SampleFiles:
+        """The sample's files."""
+        return self.plan.files
 
     @property
     def cut_flow(self) -> CutFlow:
@@ -161,35 +60,40 @@ class SampleReader:
         return self._counter.cut_flow
 
     def chunks(self) -> Iterator[Events]:
-        """The sample in parts, in the order of the files; the parts do not depend on each other.
+        """The sample in parts, in the order of the files; with ``whole_events`` no part splits an event.
 
-        Rows that are there twice are found by :meth:`read` only, which has all of them.
+        Rows that are there twice are found when all have been read; until then 8 bytes are kept of each.
 
         Raises:
-            InputError: If a value is not finite, a weight negative, or nothing is left at the end.
+            InputError: If a value is not finite or a weight negative; at the end, if nothing is left, rows
+                are there twice, or an event's candidates are not together where ``whole_events`` needs that.
         """
-        for _, rows in self._passes():
+        passes = self._searched(self._passes())
+        if self.recipe.whole_events:
+            events = DuplicateSearch()
+            passes = whole_events(passes, events.add)
+        for _, rows in passes:
             if len(rows):
                 yield self._events([rows])
+        if self.recipe.whole_events and events.repeated()[1]:
+            raise InputError(
+                f"sample {self.sample.name}: the candidates of {len(events.repeated()[0])} events are not in "
+                "consecutive rows, so that a stream cannot compare them; sort the files by event"
+            )
 
-    def candidates_of(
-        self, columns: Mapping[str, NDArray], start: int = 0
-    ) -> tuple[Events, NDArray[np.int64]]:
+    def candidates_of(self, columns: Mapping[str, Any], start: int = 0) -> tuple[Events, NDArray[np.int64]]:
         """Candidates of rows that are in memory already, of the first file.
 
         Args:
-            columns: Branches as the file names them, of shape (n,) each; more than are needed may be there.
+            columns: Branches as the file names them, of shape (n,) each or a list per row; more than are
+                needed may be there.
             start: Entry of the file's tree that the rows start at, for messages.
 
         Returns:
             Candidates, and the position 0 … n − 1 of the row that each comes from.
         """
         info = self.files.trees[0]
-        raw = {
-            wanted: columns[info.names.get(wanted)].astype(kind, copy=False)
-            for wanted, kind in self.files.types.items()
-        }
-        rows = self._rows(info, raw, start)
+        rows = self._rows(info, self._in_memory(info, columns), start)
         position = rows.entry - start
         return self._events([rows]), position
 
@@ -200,64 +104,81 @@ class SampleReader:
             progress: Called after each chunk with the number of entries read since the last call.
 
         Raises:
-            InputError: As :meth:`chunks`, and if rows are there twice.
+            InputError: As :meth:`chunks`.
         """
-        parts: list[_Rows] = []
-        origins: list[tuple[Path, NDArray[np.int64]]] = []
+        parts: list[Rows] = []
         n_before = 0
-        for path, rows in self._passes():
+        for _, rows in self._searched(self._passes()):
             if progress is not None:
                 n_read = self.cut_flow.cuts[0].n_after
                 progress(n_read - n_before)
                 n_before = n_read
             parts.append(rows)
-            origins.append((path, rows.entry))
-        events = self._events(parts)
-        if self.recipe.duplicates == "error":
-            refuse_duplicates(events, origins, f"sample {self.sample.name}", self._key)
-        return events
+        return self._events(parts)
 
-    def _passes(self) -> Iterator[tuple[Path, _Rows]]:
-        self._counter = self._new_counter()
+    def _searched(self, passes: Iterable[tuple[Path, Rows]]) -> Iterator[tuple[Path, Rows]]:
+        """The same rows; at the end those that are there twice are refused, unless they are to be kept."""
+        if self.recipe.duplicates == "keep":
+            yield from passes
+            return
+        search = DuplicateSearch()
+        for path, rows in passes:
+            search.add(marks_of(rows.key, rows.candidate))
+            yield path, rows
+        repeated, n_repeats = search.repeated()
+        if n_repeats:
+            place = f"sample {self.sample.name}"
+            raise duplicate_error(self._passes(), repeated, n_repeats, place, self.plan.key)
+
+    def _passes(self) -> Iterator[tuple[Path, Rows]]:
+        self._counter = CutCounter(self.sample.name, self.plan.steps)
         for info in self.files.trees:
             for raw, start in self._raw_chunks(info):
                 yield info.path, self._rows(info, raw, start)
         if not self.cut_flow.n_left and not self.recipe.may_be_empty:
             raise InputError(f"sample {self.sample.name}: no events are left\n{self.cut_flow}")
 
-    def _raw_chunks(self, info: TreeInfo) -> Iterator[tuple[dict[str, NDArray], int]]:
-        names = info.names
-        own = {wanted: names.get(wanted) for wanted in self.files.types}
+    def _raw_chunks(self, info: TreeInfo) -> Iterator[tuple[dict[str, Any], int]]:
+        own = {info.names.get(wanted) for wanted in self.plan.types}
+        recipe = self.recipe
         for columns, start in iterate_branches(
-            info.path, info.tree, set(own.values()), self.recipe.chunk_rows
+            info.path, info.tree, own, recipe.chunk_rows, recipe.chunk_bytes
         ):
-            yield (
-                {
-                    wanted: columns[branch].astype(self.files.types[wanted], copy=False)
-                    for wanted, branch in own.items()
-                },
-                start,
-            )
+            yield self._in_memory(info, columns), start
 
-    def _rows(self, info: TreeInfo, raw: dict[str, NDArray], start: int) -> _Rows:
+    def _in_memory(self, info: TreeInfo, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Branches by their wanted names, in the sample's types and with NaN for what is missing."""
+        names, sentinels = info.names, self.plan.sentinels
+        raw = {}
+        for wanted, kind in self.plan.types.items():
+            values = columns[names.get(wanted)].astype(kind, copy=False)
+            missing = sentinels.values_of(wanted)
+            raw[wanted] = without_sentinels(values, missing) if missing else values
+        return raw
+
+    def _rows(self, info: TreeInfo, raw: dict[str, Any], start: int) -> Rows:
         """One chunk, selected, weighted and paired."""
-        recipe, count = self.recipe, self._counter.count
-        n_read = len(raw[self._key[0]])
+        plan, recipe, count = self.plan, self.recipe, self._counter.count
+        n_read = len(raw[plan.key[0]])
         count("rows read", n_read, n_read)
         entry = np.arange(start, start + n_read)
-        for whose, expression in (("sample", self._sample_select), ("candidates", self._select)):
+        for whose, expression in (("sample", plan.sample_select), ("candidates", plan.select)):
             if expression is None or (whose == "candidates" and recipe.pairings is not None):
                 continue
+            if whose == "candidates":
+                plan.own.add_to(raw, expression.branches)
             passed = np.flatnonzero(expression.select(raw))
             count(f"{whose}: {expression.text}", len(entry), len(passed))
             if len(passed) < len(entry):
                 entry = entry[passed]
                 raw = {name: values.take(passed) for name, values in raw.items()}
         mass, weight = self._masses_and_weights(info, raw, entry)
-        rows = _Rows(
+        if self.sample.role is Role.SIGNAL and recipe.signal_share != 1:
+            weight = weight * recipe.signal_share
+        rows = Rows(
             raw,
-            hash_event_key({name: raw[name] for name in self._key}),
-            raw[_CANDIDATE].astype(np.int32) if self._has_candidate else np.zeros(len(entry), dtype=np.int32),
+            hash_event_key({name: raw[name] for name in plan.key}, recipe.period),
+            raw[CANDIDATE].astype(np.int32) if plan.has_candidate else np.zeros(len(entry), dtype=np.int32),
             mass,
             weight,
             entry,
@@ -265,15 +186,16 @@ class SampleReader:
         rows = self._without_negative_weights(info, rows)
         if recipe.pairings is not None:
             rows = self._pair(info, rows)
-        if self._select is not None and recipe.pairings is not None:
+        if plan.select is not None and recipe.pairings is not None:
             n_before = len(rows)
-            selected = self._select.select(rows.columns)
-            count(f"candidates: {self._select.text}", n_before, int(selected.sum()))
+            plan.own.add_to(rows.columns, plan.selected_on)
+            selected = plan.select.select(rows.columns)
+            count(f"candidates: {plan.select.text}", n_before, int(selected.sum()))
             if not selected.all():
-                rows.columns = {name: rows.columns[name] for name in self._out}
                 rows = rows.take(np.flatnonzero(selected))
-        rows.columns = {name: rows.columns[name] for name in self._out}
-        checked = [name for name in self._out if name not in recipe.may_be_missing]
+        plan.own.add_to(rows.columns, plan.out)
+        rows.columns = {name: rows.columns[name] for name in plan.out}
+        checked = [name for name in plan.out if name not in recipe.may_be_missing]
         return self._without_non_finite(info, rows, checked, "finite columns")
 
     def _masses_and_weights(
@@ -293,7 +215,7 @@ class SampleReader:
         except InputError as error:
             raise InputError(f"{info.place}: {error}") from None
 
-    def _without_negative_weights(self, info: TreeInfo, rows: _Rows) -> _Rows:
+    def _without_negative_weights(self, info: TreeInfo, rows: Rows) -> Rows:
         policy = self.sample.negative_weights
         if policy == "keep" or self.sample.weight is None:
             if policy == "drop":
@@ -311,7 +233,7 @@ class SampleReader:
             )
         return rows
 
-    def _without_non_finite(self, info: TreeInfo, rows: _Rows, names: Iterable[str], step: str) -> _Rows:
+    def _without_non_finite(self, info: TreeInfo, rows: Rows, names: Iterable[str], step: str) -> Rows:
         policy = self.sample.non_finite
         if policy == "keep":
             return rows
@@ -320,7 +242,7 @@ class SampleReader:
             values = rows.columns[name]
             if values.dtype.kind != "f":
                 continue
-            finite = np.isfinite(values)
+            finite = ~np.isinf(values) if name in self.plan.nan_is_missing else np.isfinite(values)
             if finite.all():
                 continue
             if policy == "error":
@@ -337,35 +259,36 @@ class SampleReader:
             self._counter.count(step, len(rows), int(good.sum()))
         return rows if good.all() else rows.take(np.flatnonzero(good))
 
-    def _pair(self, info: TreeInfo, rows: _Rows) -> _Rows:
+    def _pair(self, info: TreeInfo, rows: Rows) -> Rows:
         recipe, pairings = self.recipe, self.recipe.pairings
         assert pairings is not None
         assert recipe.beams is not None
         if self.sample.non_finite != "keep":
-            rows = self._without_non_finite(info, rows, self._momentum_branches, "finite momenta")
-        components = pairings.raw_momentum if self._fits else pairings.momentum
+            rows = self._without_non_finite(info, rows, self.plan.momentum_branches, "finite momenta")
+        components = pairings.raw_momentum if self.plan.fits else pairings.momentum
         momenta = photon_momenta(rows.columns, pairings.photons, components)
-        if self._fits:
+        if self.plan.fits:
             fitted = fit_photons(momenta, recipe.beams, recipe.resolution)
             self._counter.count("kinematic fit converged", len(rows), int(fitted.converged.sum()))
             kept = np.flatnonzero(fitted.converged)
             momenta = fitted.momenta[kept]
             rows = rows.take(kept)
             rows.columns[FIT_CHI2_COLUMN] = fitted.chi2[kept]
-        true_pair = rows.columns[pairings.true_pair] if self._has_true_pair and pairings.true_pair else None
-        selected = self._select.branches if self._select is not None else ()
+        true_pair = (
+            rows.columns[pairings.true_pair] if self.plan.has_true_pair and pairings.true_pair else None
+        )
         made = build_candidates(
             rows.columns,
             pairings,
             recipe.beams,
-            wanted=[*self._out, *selected],
+            wanted=self.plan.own.sources_of([*self.plan.out, *self.plan.selected_on]),
             momenta=momenta,
             true_pair=true_pair,
         )
         self._counter.count("pairings", len(rows), len(made))
         event = made.event
         n_pairs = len(pairings.pairs)
-        return _Rows(
+        return Rows(
             dict(made.columns),
             rows.key[event],
             rows.candidate[event] * np.int32(n_pairs) + made.pairing,
@@ -374,7 +297,7 @@ class SampleReader:
             rows.entry[event],
         )
 
-    def _events(self, parts: list[_Rows]) -> Events:
+    def _events(self, parts: list[Rows]) -> Events:
         def joined(arrays: list[NDArray]) -> NDArray:
             array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
             array = array if array.base is None else array.copy()
@@ -382,7 +305,7 @@ class SampleReader:
             return array
 
         columns = {}
-        for name in self._out:
+        for name in self.plan.out:
             columns[name] = joined([part.columns.pop(name) for part in parts])
         n = sum(len(part) for part in parts)
         return Events(
