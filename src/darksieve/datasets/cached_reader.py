@@ -25,7 +25,7 @@ from darksieve.datasets.cache import (
 )
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.cut_flow import Cut, CutFlow
-from darksieve.datasets.duplicates import find_duplicates
+from darksieve.datasets.duplicates import DuplicateSearch, marks_of
 from darksieve.datasets.events import Events, Role
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
@@ -36,7 +36,7 @@ _PACKAGES = ("numpy", "numba", "uproot", "pyarrow")
 # what does not change what is kept: names, places, and what only says how much is in memory at once
 _NOT_OF_SAMPLE = ("name", "files", "folder")
 _NOT_OF_BACKGROUND = ("luminosity_fb", "cross_section_fb", "n_generated")
-_NOT_OF_RECIPE = ("chunk_rows", "may_be_empty", "duplicates")
+_NOT_OF_RECIPE = ("chunk_rows", "chunk_bytes", "may_be_empty", "duplicates")
 
 
 def events_key(reader: SampleReader) -> str:
@@ -111,10 +111,15 @@ class CachedReader:
             entry = self.cache.open(key)
             if entry is not None:
                 with entry:
+                    search = DuplicateSearch() if self._is_to_be_searched(entry) else None
                     try:
                         for events in self._stored(entry):
                             n_given += len(events)
+                            if search is not None:
+                                search.add(marks_of(events.key, events.candidate))
                             yield self._weighted(events)
+                        if search is not None:
+                            self.reader.refuse_repeated(search)
                         return
                     except DamagedEntryError as error:
                         self.cache.drop(key, str(error))
@@ -135,7 +140,7 @@ class CachedReader:
             InputError: As :meth:`SampleReader.read`.
         """
         self._flow = None
-        if self.cache is None:
+        if self.cache is None or self.reader.recipe.whole_events:  # an entry would not keep events whole
             return self._weighted(self.reader.read(progress))
         key = events_key(self.reader)
         entry = self.cache.open(key)
@@ -145,16 +150,18 @@ class CachedReader:
                     events = self._stored_whole(entry)
                     if progress is not None:
                         progress(self.cut_flow.cuts[0].n_before)
-                    refuse = self.reader.recipe.duplicates == "error" and not entry.info.facts["searched"]
-                    if not (refuse and len(find_duplicates(events))):
-                        return self._weighted(events)
+                    if self._is_to_be_searched(entry):
+                        search = DuplicateSearch()
+                        search.add(marks_of(events.key, events.candidate))
+                        self.reader.refuse_repeated(search)
+                    return self._weighted(events)
                 except DamagedEntryError as error:
                     self.cache.drop(key, str(error))
             self._flow = None
         events = self.reader.read(progress)  # finds duplicates, and says where they are
         writing = _Writing(self.cache, key, self._about())
         writing.write(events)
-        writing.end(self._facts(searched=self.reader.recipe.duplicates == "error"))
+        writing.end(self._facts())
         return self._weighted(events)
 
     def _made(self) -> Iterator[Events]:
@@ -166,13 +173,17 @@ class CachedReader:
             for events in self.reader.chunks():
                 writing.write(events)
                 yield events
-            writing.end(self._facts(searched=False))
+            writing.end(self._facts())
         finally:
             writing.abandon()
 
-    def _facts(self, *, searched: bool) -> dict[str, Any]:
+    def _is_to_be_searched(self, entry: Entry) -> bool:
+        """Whether rows that are there twice are refused, and were not when the entry was made."""
+        return self.reader.recipe.duplicates == "error" and not entry.info.facts["searched"]
+
+    def _facts(self) -> dict[str, Any]:
         cuts = [[cut.name, cut.n_before, cut.n_after] for cut in self.reader.cut_flow.cuts]
-        return {"cut_flow": cuts, "searched": searched}
+        return {"cut_flow": cuts, "searched": self.reader.recipe.duplicates == "error"}
 
     def _about(self) -> str:
         n_more = len(self.sample.files) - 1

@@ -125,6 +125,14 @@ class SampleReader:
         for path, rows in passes:
             search.add(marks_of(rows.key, rows.candidate))
             yield path, rows
+        self.refuse_repeated(search)
+
+    def refuse_repeated(self, search: DuplicateSearch) -> None:
+        """Refuse rows that a search over the whole sample found twice; reads the files again to say where.
+
+        Raises:
+            InputError: Says how many there are, and the file and entry of the first two.
+        """
         repeated, n_repeats = search.repeated()
         if n_repeats:
             place = f"sample {self.sample.name}"
