@@ -45,6 +45,19 @@ class SecondaryDecay:
     fraction: float
     source: str
 
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """Particle numbers, without sign, of the tracks and photons that it is reconstructed from."""
+        return tuple(
+            number for daughter in self.daughters for number in _SEEN_AS.get(daughter, (abs(daughter),))
+        )
+
+
+_SEEN_AS = {
+    PHI_PDG: (KAON_PDG, KAON_PDG),
+    K_SHORT_PDG: (PION_PDG, PION_PDG),
+    PI0_PDG: (PHOTON_PDG, PHOTON_PDG),
+}
 
 D_S_DECAYS = (
     SecondaryDecay(
