@@ -70,7 +70,8 @@ def true_bs(batch: ParticleBatch, beams: Beams, settings: TagSettings) -> TrueBs
     n = batch.n_events
     event = batch.event
     final = batch.is_final
-    content = tag_content(batch.pdg[final], event[final], batch.ancestor[final], n)
+    pdg, ancestor = batch.pdg[final].astype(np.int64), batch.ancestor[final].astype(np.int64)
+    content = tag_content(pdg, event[final], ancestor, n)
     momentum = np.zeros((n, 2, 4))
     rows = final & (batch.ancestor >= 0)
     np.add.at(momentum, (event[rows], batch.ancestor[rows]), batch.momenta[rows])
