@@ -57,7 +57,8 @@ class Channel:
     yield_per_unit: float
     order: int
     start: Floats
-    peaks: tuple[tuple[Floats, float], ...]
+    peaks: tuple[tuple[Floats, float, dict[str, float]], ...]
+    sizes: dict[str, float]
 
     def signal(self, scale: float, width: float) -> Floats:
         """Signal per bin for one unit of the parameter at pulls of mean and width (in units of size)."""
@@ -94,7 +95,8 @@ def channels_of(model: SearchModel, point: Point) -> list[Channel]:
                 np.stack([edges[:-1][kept], edges[1:][kept]]), peak.mean, peak.sigma, tails
             )
             total = float(crystal_ball_cdf(np.array(np.inf), peak.mean, peak.sigma, tails))
-            peaks.append((peak.yield_ * (ends[1] - ends[0]) / total, peak.uncertainty))
+            template = peak.yield_ * (ends[1] - ends[0]) / total
+            peaks.append((template, peak.uncertainty, peak.sizes))
         counts = np.asarray(data.counts, float)[kept]
         width = np.sum(edges[1:][kept] - edges[:-1][kept])
         start = np.zeros(family.order + 1)
@@ -112,6 +114,7 @@ def channels_of(model: SearchModel, point: Point) -> list[Channel]:
                 order=family.order,
                 start=start,
                 peaks=tuple(peaks),
+                sizes=signal.sizes,
             )
         )
     return found
@@ -124,6 +127,7 @@ class Likelihood:
         self.channels = channels_of(model, point)
         self.sizes = {n.name: n.size if n.size is not None else n.size_sigma for n in model.nuisances}
         self.names = [n.name for n in model.nuisances]
+        self.kind = {n.name: n.kind for n in model.nuisances}
         self.on = {n.name: n.on for n in model.nuisances}
         self.n_peaks = max((len(c.peaks) for c in self.channels), default=0)
         self.data = [c.counts for c in self.channels]
@@ -136,17 +140,28 @@ class Likelihood:
         thetas = dict(zip(self.names, x[:n], strict=True))
         scale = sum(self.sizes[k] * t for k, t in thetas.items() if self.on[k] == "mean")
         width = sum(self.sizes[k] * t for k, t in thetas.items() if self.on[k] == "sigma")
-        factor = np.prod([(1 + self.sizes[k]) ** t for k, t in thetas.items() if self.on[k] == "yield"])
         place = n + self.n_peaks
         out = []
         for c in self.channels:
             coefficients = x[place : place + c.order + 1] * max(c.start[0], 1.0)
             place += c.order + 1
-            nu = mu * factor * c.signal(scale, width) + c.background(coefficients)
-            for (template, size), theta in zip(c.peaks, x[n:], strict=False):
-                nu = nu + template * (1 + size) ** theta
+            own = {k: c.sizes.get(k, self.sizes[k] or 0.0) for k in thetas if self.on[k] == "yield"}
+            nu = mu * self.factor(own, thetas) * c.signal(scale, width) + c.background(coefficients)
+            for (template, size, shared), theta in zip(c.peaks, x[n:], strict=False):
+                nu = nu + template * (1 + size) ** theta * self.factor(shared, thetas)
             out.append(nu)
         return out
+
+    def factor(self, sizes: dict[str, float], thetas: dict[str, float]) -> float:
+        """What the nuisances on a yield multiply it by."""
+        return float(
+            np.prod(
+                [
+                    (1 + size) ** thetas[k] if self.kind[k] == "log_normal" else 1 + size * thetas[k]
+                    for k, size in sizes.items()
+                ]
+            )
+        )
 
     def twice_nll(self, mu: float, x: Floats) -> float:
         """Twice the negative log likelihood in saturated form."""

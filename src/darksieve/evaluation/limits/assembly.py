@@ -60,6 +60,7 @@ class Entry:
     background: Background
     components: tuple[Component, ...]
     sigma: float
+    effects: tuple[tuple[int, int, float], ...] = ()  # on the signal at this point alone
 
 
 class ShapeTable:

@@ -173,6 +173,10 @@ def _entry(
         for n in model.nuisances
         if n.on == "background" and (n.channels is None or channel in n.channels)
     )
+    on_yield = {
+        name: (nuisances[name], LOG_NORMAL if nuisance.kind == "log_normal" else LINEAR)
+        for name, nuisance in model.yield_nuisances(channel).items()
+    }
     components = []
     own = nuisances.get(_own_nuisance(channel), -1)
     if isinstance(background, KnownBackground):
@@ -192,8 +196,9 @@ def _entry(
         mine = ((own, LOG_NORMAL, size),) if size > 0 else ()
         components.append(Component(1.0, (*common, *mine), background))
     for peak in getattr(background, "peaking", ()):
-        effects = ((nuisances[peak.name], LOG_NORMAL, peak.uncertainty),) if peak.uncertainty > 0 else ()
-        components.append(Component(peak.yield_, effects, peak))
+        mine = ((nuisances[peak.name], LOG_NORMAL, peak.uncertainty),) if peak.uncertainty > 0 else ()
+        shared = tuple((*on_yield[name], size) for name, size in peak.sizes.items() if size != 0)
+        components.append(Component(peak.yield_, (*mine, *shared), peak))
         if isinstance(peak, PeakingCrystalBall) and min(peak.n_left, peak.n_right) <= 1:
             raise InputError(
                 f"{place}: peaking {peak.name!r} has a tail power of {min(peak.n_left, peak.n_right)}, whose "
@@ -202,7 +207,8 @@ def _entry(
     if signal.spurious_signal > 0:  # θ N events of the signal's nominal shape; last (see make_structure)
         effect = (nuisances[spurious_nuisance(channel)], ADDITIVE, signal.spurious_signal)
         components.append(Component(1.0, (effect,), signal))
-    return Entry(signal, background, tuple(components), _sigma(signal))
+    effects = tuple((*on_yield[name], size) for name, size in signal.sizes.items())
+    return Entry(signal, background, tuple(components), _sigma(signal), effects)
 
 
 def _sigma(signal: Signal) -> float:

@@ -180,6 +180,7 @@ class PeakingGaussian(_Gaussian):
     name: str
     yield_: NonNegative = Field(alias="yield")
     uncertainty: NonNegative = 0.0
+    sizes: dict[str, Real] = Field(default_factory=dict)
 
 
 class PeakingCrystalBall(_CrystalBall):
@@ -188,6 +189,7 @@ class PeakingCrystalBall(_CrystalBall):
     name: str
     yield_: NonNegative = Field(alias="yield")
     uncertainty: NonNegative = 0.0
+    sizes: dict[str, Real] = Field(default_factory=dict)
 
 
 class PeakingTemplate(_Template):
@@ -196,6 +198,7 @@ class PeakingTemplate(_Template):
     name: str
     yield_: NonNegative = Field(alias="yield")
     uncertainty: NonNegative = 0.0
+    sizes: dict[str, Real] = Field(default_factory=dict)
 
 
 Peaking = Annotated[PeakingGaussian | PeakingCrystalBall | PeakingTemplate, Field(discriminator="shape")]
@@ -325,6 +328,7 @@ class _Signal(Part):
     yield_per_unit: NonNegative
     background: Backgrounds | None = None
     spurious_signal: NonNegative = 0.0
+    sizes: dict[str, Real] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_spurious(self) -> Self:

@@ -102,6 +102,7 @@ class Nuisance(Part):
     ``log_normal``: × (1 + size)^θ. ``linear``: × (1 + size θ); on the mean
     + size_sigma σ θ, or × (1 + size θ).
     ``on: background`` scales known and template backgrounds.
+    On the yield, ``sizes`` of a point's channel or of its peaking background go before ``size``.
     """
 
     name: str
@@ -118,7 +119,7 @@ class Nuisance(Part):
                 raise fault("on the mean give 'size_sigma' (shift in units of sigma) or 'size' (relative)")
             if self.kind != "linear":
                 raise fault("a nuisance on the mean is 'linear'", "kind")
-        elif self.size is None or self.size_sigma is not None:
+        elif self.size_sigma is not None or (self.size is None and self.on != "yield"):
             raise fault(f"on the {self.on} give 'size', a relative uncertainty; 'size_sigma' is for the mean")
         if self.kind == "log_normal" and self.size is not None and self.size <= -1:
             raise fault(f"{self.size!r}: a log-normal size must be above -1", "size")
@@ -150,6 +151,14 @@ class SearchModel(Part):
         if chosen is None:
             raise ValueError(f"channel {channel!r} has no background")
         return chosen if isinstance(chosen, tuple) else (chosen,)
+
+    def yield_nuisances(self, channel: str) -> dict[str, Nuisance]:
+        """Nuisances on the yields of a channel, by their names."""
+        return {
+            nuisance.name: nuisance
+            for nuisance in self.nuisances
+            if nuisance.on == "yield" and (nuisance.channels is None or channel in nuisance.channels)
+        }
 
     def channel(self, name: str) -> Channel:
         """The channel of that name; KeyError if there is none."""
@@ -187,6 +196,7 @@ class SearchModel(Part):
         }
         for i, point in enumerate(self.points):
             _check_point(point, by_name, edges, i)
+        _check_sizes(self)
         return self
 
     @classmethod
@@ -330,6 +340,35 @@ def _check_signal(
     for background in backgrounds:
         if getattr(background, "family", "") == "power" and signal.window[0] <= 0:
             raise fault(f"{signal.window[0]}: a power law needs a window above zero", *place, "window")
+
+
+def _check_sizes(model: SearchModel) -> None:
+    """Sizes at points are of nuisances on the yield; such a nuisance has a size somewhere."""
+    known = {channel.name: model.yield_nuisances(channel.name) for channel in model.channels}
+    used: set[str] = set()
+
+    def check(sizes: Mapping[str, float], channel: str, place: tuple[str | int, ...]) -> None:
+        used.update(sizes)
+        for name, size in sizes.items():
+            if name not in known[channel]:
+                raise fault(
+                    f"no nuisance {name!r} on the yield of this channel{nearest(name, known[channel])}",
+                    *place,
+                    name,
+                )
+            if known[channel][name].kind == "log_normal" and size <= -1:
+                raise fault(f"{size!r}: a log-normal size must be above -1", *place, name)
+
+    for i, point in enumerate(model.points):
+        for channel, signal in point.channels.items():
+            place = ("points", i, "channels", channel)
+            check(signal.sizes, channel, (*place, "sizes"))
+            for background in model.background_of(point, channel):
+                for j, peak in enumerate(getattr(background, "peaking", ())):
+                    check(peak.sizes, channel, (*place, "background", "peaking", j, "sizes"))
+    for i, nuisance in enumerate(model.nuisances):
+        if nuisance.on == "yield" and nuisance.size is None and nuisance.name not in used:
+            raise fault("no 'size', neither here nor in 'sizes' of a point's channel", "nuisances", i)
 
 
 def kept_bins(

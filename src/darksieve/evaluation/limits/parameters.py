@@ -43,7 +43,7 @@ def make_structure(
     component_kind = np.zeros((n_problems, n_channels, m, n_nuisances), np.int64)
     component_size = np.zeros(component_kind.shape)
     for nuisance in nuisances:
-        if nuisance.on == "yield":
+        if nuisance.on == "yield" and nuisance.size is not None:
             for c, channel in enumerate(channels):
                 if nuisance.channels is None or channel in nuisance.channels:
                     kind = LOG_NORMAL if nuisance.kind == "log_normal" else LINEAR
@@ -56,6 +56,9 @@ def make_structure(
         for c, entry in enumerate(of_point):
             if entry is None:
                 continue
+            for t, kind, size in entry.effects:
+                yield_kind[p, c, t] = kind
+                yield_size[p, c, t] = size
             for k, component in enumerate(entry.components):
                 for t, kind, size in component.effects:
                     component_kind[p, c, k, t] = kind

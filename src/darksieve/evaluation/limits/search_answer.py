@@ -197,12 +197,16 @@ def as_count(model: SearchModel, point: Point) -> tuple[float | None, float, flo
     backgrounds = model.background_of(point, name)
     if not isinstance(signal, CountingSignal) or len(backgrounds) != 1 or not signal.yield_per_unit > 0:
         return None
-    if signal.spurious_signal > 0:
+    if signal.spurious_signal > 0 or any(signal.sizes.values()):
         return None
     background = backgrounds[0]
     if not isinstance(background, KnownBackground) or background.uncertainty > 0:
         return None
-    if any(_acts(nuisance.channels, nuisance.size, name) for nuisance in model.nuisances):
+    if any(
+        _acts(nuisance.channels, nuisance.size, name)
+        for nuisance in model.nuisances
+        if nuisance.name not in signal.sizes  # there it is zero
+    ):
         return None
     return events_in_window(model, point, name), signal.yield_per_unit, background.yield_
 
