@@ -187,5 +187,7 @@ def test_count_with_a_size_is_no_count_without_nuisances():
             }
         )
 
-    assert as_count(model := counting({"e": 0.1}), model.points[0]) is None
-    assert as_count(model := counting({"e": 0.0}, 0.1), model.points[0]) == (6.0, 1.0, 5.5)
+    with_size = counting({"e": 0.1})
+    assert as_count(with_size, with_size.points[0]) is None
+    without = counting({"e": 0.0}, 0.1)
+    assert as_count(without, without.points[0]) == (6.0, 1.0, 5.5)
