@@ -143,11 +143,11 @@ class TestForeignSearch:
         done = darksieve(folder, "run", "kplus.yaml", "-o", "run", "--unblind")
         assert done.returncode == 0, done.stderr
         assert (blind / "figures" / "p_values.csv").is_file()
-        assert (blind / "scores" / "data.parquet").is_file()
+        assert (blind / "scores" / "data.continuum.parquet").is_file()
         done = darksieve(folder, "run", "kplus.yaml", "-o", "run")
         assert done.returncode == 0, done.stderr
         assert not (blind / "figures" / "p_values.csv").exists()
-        assert not (blind / "scores" / "data.parquet").exists()
+        assert not (blind / "scores" / "data.continuum.parquet").exists()
         assert (blind / "figures" / "limits.png").is_file()
 
     def test_every_file_of_the_contract_is_there(self, blind):

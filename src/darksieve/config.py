@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from darksieve.errors import nearest
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]  # of files and figures, too
@@ -118,7 +120,11 @@ class DecorrelationConfig(Section):
 
 
 class ClassifierConfig(Section):
-    """A classifier and how it is trained; ``options`` are the model's own."""
+    """A classifier and how it is trained; ``options`` are the model's own.
+
+    Several are applied in order. ``samples``, ``select`` and the gates of the earlier ones (which a share
+    ``lets_through`` of the signal passes) say what one learns from; ``channels`` what it scores.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
     model: Literal["bdt", "photon_network"]
@@ -128,6 +134,10 @@ class ClassifierConfig(Section):
     decorrelation: DecorrelationConfig = DecorrelationConfig()
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     max_rows: Annotated[int, Field(ge=1000)] | None = None
+    samples: Annotated[list[str], Field(min_length=2)] | None = None
+    select: str | None = None
+    channels: Annotated[list[str], Field(min_length=1)] | None = None
+    lets_through: Fraction = 0.95
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -250,7 +260,7 @@ class SearchConfig(Section):
     channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)] = Field(
         default_factory=lambda: {"all": ChannelConfig()}
     )
-    classifiers: Annotated[list[ClassifierConfig], Field(max_length=1)] = Field(default_factory=list)
+    classifiers: list[ClassifierConfig] = Field(default_factory=list)
     working_points: WorkingPointsConfig = WorkingPointsConfig()
     scan: ScanConfig
     interpretation: InterpretationConfig = InterpretationConfig()
@@ -266,8 +276,26 @@ class SearchConfig(Section):
             raise ValueError("no sample has role: background; the expected limit needs one")
         if "pseudo_data" in self.samples:
             raise ValueError("no sample may be named 'pseudo_data': what stands in for data has that name")
-        if any(classifier.name == "data" for classifier in self.classifiers):
-            raise ValueError("no classifier may be named 'data': scores/data.parquet holds those of data")
+        names = [classifier.name for classifier in self.classifiers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"classifiers have the names {names}: each needs its own")
+        for classifier in self.classifiers:
+            for key, wanted, known in (
+                ("samples", classifier.samples, self.samples),
+                ("channels", classifier.channels, self.channels),
+            ):
+                unknown = [name for name in wanted or [] if name not in known]
+                if unknown:
+                    hint = nearest(unknown[0], known)
+                    raise ValueError(f"classifier {classifier.name}: {key} has no {unknown[0]!r}{hint}")
+            roles_here = {self.samples[name].role for name in classifier.samples or self.samples}
+            if not {"signal", "background"} <= roles_here:
+                raise ValueError(f"classifier {classifier.name}: samples need a signal and a background")
+        if self.classifiers:
+            used = {name for c in self.classifiers for name in c.channels or self.channels}
+            without = [name for name in self.channels if name not in used]
+            if without:
+                raise ValueError(f"channels {without} have no classifier; name them in classifiers.channels")
         if self.interpretation.parameter == "branching_fraction":
             missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
             if missing:

@@ -18,7 +18,13 @@ from darksieve.evaluation.objectives import make_objective
 from darksieve.evaluation.published import published_names
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.context import beams_of
-from darksieve.workflow.samples import Reading, channel_expression, sample_with_files, simulation_arguments
+from darksieve.workflow.samples import (
+    Reading,
+    channel_expression,
+    classifier_expression,
+    sample_with_files,
+    simulation_arguments,
+)
 from darksieve.workflow.scoring import features_of
 
 
@@ -41,6 +47,8 @@ def check_search(config: SearchConfig) -> list[str]:
     for classifier in config.classifiers:
         own = features_of(config, classifier)
         place = f"classifiers.{classifier.name}"
+        if classifier.select is not None:
+            classifier_expression(classifier.name, classifier.select)
         try:
             parse_options(classifier.model, classifier.options)
             refuse_truth(own, config.never_features)

@@ -18,8 +18,8 @@ from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, pos
 from darksieve.evaluation.working_points import WorkingPoints
 from darksieve.models.bundle import attach_working_points
 from darksieve.run_folder import StageRecord
+from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
-from darksieve.workflow.scoring import bundle_path
 from darksieve.workflow.table import CandidateTable
 
 FORMAT = "darksieve-run-working-points/1"

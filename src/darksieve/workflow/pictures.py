@@ -25,9 +25,9 @@ from darksieve.evaluation.plots.style import Drawing, SavedFigure, Stamp
 from darksieve.evaluation.published import PublishedComparison, compare_with_published, published_limits
 from darksieve.models.scores import Scores
 from darksieve.training.history import TrainingHistory
+from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
 from darksieve.workflow.optimising import observable_of
-from darksieve.workflow.scoring import bundle_path
 
 N_ROC_MASSES = 4
 MAX_SPECTRUM_BINS = 400

@@ -217,6 +217,8 @@ class Reading:
                 wanted.extend(channel_expression(name, channel.select).branches)
         for classifier in config.classifiers:
             wanted.extend(classifier.decorrelate)
+            if classifier.select is not None:
+                wanted.extend(classifier_expression(classifier.name, classifier.select).branches)
         return tuple(dict.fromkeys(wanted))
 
     def recipe(self, sample: Sample, *, may_be_empty: bool = False) -> ReadRecipe:
@@ -256,6 +258,18 @@ def channel_expression(name: str, select: str) -> Expression:
         return Expression(select)
     except InputError as error:
         raise InputError(f"channels.{name}.select: {error}") from None
+
+
+def classifier_expression(name: str, select: str) -> Expression:
+    """The selection of what a classifier learns from.
+
+    Raises:
+        InputError: If it is not an expression; names the classifier.
+    """
+    try:
+        return Expression(select)
+    except InputError as error:
+        raise InputError(f"classifiers.{name}.select: {error}") from None
 
 
 def read_simulation(context: Context, reading: Reading) -> tuple[Events, dict[str, CutFlow]]:

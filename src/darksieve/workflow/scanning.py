@@ -45,6 +45,7 @@ from darksieve.models.scores import Scores, join_scores
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.training.folds_training import score_table
+from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
@@ -56,10 +57,11 @@ from darksieve.workflow.samples import (
     simulated_path,
     simulated_sample,
 )
-from darksieve.workflow.scoring import NO_SCORE, Simulation, bundle_path
+from darksieve.workflow.scoring import Simulation
 from darksieve.workflow.table import CandidateTable
 
 DATA_LABEL = "data"
+DATA_SCORES = "data."  # before a classifier's name: scores of data, which a blind run does not keep
 PSEUDO_DATA = "pseudo_data"  # name of the simulated sample that stands in for data
 
 
@@ -188,7 +190,8 @@ def scan(context: Context, simulation: Simulation) -> None:
         if context.unblind:
             observed = _observe(context, simulation, inputs, data_samples, record)
         else:  # of an earlier run that looked
-            (context.run / "scores" / "data.parquet").unlink(missing_ok=True)
+            for path in (context.run / "scores").glob(f"{DATA_SCORES}*.parquet"):
+                path.unlink()
         model = _document(
             context, with_counts(channels, None if observed is None else observed.counts), masses
         )
@@ -345,21 +348,27 @@ def _count(
 ) -> dict[str, NDArray[np.int64]]:
     """Histograms of selected data, read, scored and counted chunk by chunk."""
     _, categorise = load_choice(context)
-    classifiers = context.config.classifiers
-    bundle = Bundle.load(bundle_path(context, classifiers[0])) if classifiers else None
+    bundles = {c.name: Bundle.load(bundle_path(context, c)) for c in context.config.classifiers}
     counts = {
         channel.name: np.zeros(len(given.common.edges) - 1, np.int64)
         for given in inputs
         for channel in given.channels
     }
-    kept: list[Scores] = []
+    kept: dict[str, list[Scores]] = {name: [] for name in bundles}
     for sample in samples.values():
         with bar(f"read {sample.name}") as progress:
             for i, events in enumerate(data_chunks(context, simulation.reading, sample)):
-                score = np.full(len(events), NO_SCORE) if bundle is None else bundle.score(events)
-                table = simulation.table(events, score)
-                if bundle is not None:
-                    kept.append(score_table(events, score, bundle, observable=context.config.scan.observable))
+                scores = simulation.scores(events, bundles)
+                table = simulation.table(events, scores)
+                for name, bundle in bundles.items():
+                    rows = np.flatnonzero(np.isfinite(scores[name]))
+                    of_bundle = score_table(
+                        events.select(rows),
+                        scores[name][rows],
+                        bundle,
+                        observable=context.config.scan.observable,
+                    )
+                    kept[name].append(of_bundle)
                 for given in inputs:
                     own = table.of_channel(given.name)
                     category = categorise[given.name](own.observable, own.score)
@@ -368,10 +377,11 @@ def _count(
                             own.observable[category == c], given.common.edges
                         )[0]
                 progress(i, i + 1)
-    path = context.run / "scores" / "data.parquet"
-    if kept:
-        join_scores(kept).save(path)
-        record.wrote(path)
+    for name, parts in kept.items():
+        if parts:
+            path = context.run / "scores" / f"{DATA_SCORES}{name}.parquet"
+            join_scores(parts).save(path)
+            record.wrote(path)
     return counts
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,17 @@ from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
+from darksieve.workflow.cascade import (
+    applies_to,
+    bundle_path,
+    classifiers_of,
+    earlier_classifiers,
+    score_where_it_applies,
+    training_rows,
+)
 from darksieve.workflow.context import Context, reading_document
 from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
-
-NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
 
 
 def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
@@ -81,7 +87,15 @@ class Simulation:
                 masks[name] = channel_expression(name, channel.select).select(events.columns)
         return masks
 
-    def table(self, events: Events, score: NDArray[np.float32]) -> CandidateTable:
+    def scores(self, events: Events, bundles: Mapping[str, Bundle]) -> dict[str, NDArray[np.float32]]:
+        """Classifier -> out-of-fold scores of the candidates of its channels, NaN for all others."""
+        config, masks = self.context.config, self.channel_masks(events)
+        return {
+            c.name: score_where_it_applies(bundles[c.name], events, applies_to(config, c, masks))
+            for c in config.classifiers
+        }
+
+    def table(self, events: Events, scores: Mapping[str, NDArray[np.float32]]) -> CandidateTable:
         """Candidates of every channel with their scores."""
         config = self.context.config
         names = tuple(config.channels)
@@ -90,7 +104,7 @@ class Simulation:
             table_of_channel(
                 events,
                 masks[name],
-                score,
+                {c.name: scores[c.name] for c in classifiers_of(config, name)},
                 channel=i,
                 channel_names=names,
                 observable=config.channels[name].observable or config.scan.observable,
@@ -113,11 +127,6 @@ class Simulation:
         ]
 
 
-def bundle_path(context: Context, classifier: ClassifierConfig) -> Path:
-    """Where the bundle of a classifier lies."""
-    return context.run / "bundles" / classifier.name
-
-
 def train_classifiers(context: Context, simulation: Simulation) -> None:
     """Fit every classifier in folds; finished folds of a killed run are kept."""
     for classifier in context.config.classifiers:
@@ -126,8 +135,10 @@ def train_classifiers(context: Context, simulation: Simulation) -> None:
 
 def _train(context: Context, simulation: Simulation, classifier: ClassifierConfig) -> None:
     config = context.config
+    earlier = earlier_classifiers(config, classifier)
     identity = [
         simulation.identity,
+        context.key(*(f"train.{one.name}" for one in earlier)),
         classifier.model_dump(mode="json"),
         config.never_features,
         config.scan.observable,
@@ -140,10 +151,13 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
 
         path = bundle_path(context, classifier)
         checkpoints = context.run / "checkpoints" / classifier.name / sha256_of_json(identity)[:16]
-        events = simulation.events
+        everything = simulation.events
+        rows, steps = training_rows(context, everything, simulation.channel_masks(everything), classifier)
+        events = everything if rows.all() else everything.select(np.flatnonzero(rows))
+        record.facts["candidates_to_train_on"] = steps
         for sample in events.samples:
-            rows = events.from_sample(sample.name)
-            context.tracker.dataset(sample.name, rows.digest(), len(rows), sample.role.value)
+            of_sample = events.from_sample(sample.name)
+            context.tracker.dataset(sample.name, of_sample.digest(), len(of_sample), sample.role.value)
 
         def on_epoch(fold: int, epoch: int, losses: Any) -> None:
             context.tracker.metrics(
@@ -203,14 +217,17 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
 
     def work(record: StageRecord) -> str:
         events = simulation.events
-        score = np.full(len(events), NO_SCORE)
-        for classifier in config.classifiers:
-            score = _write_scores(context, classifier, events, record)
+        bundles = {c.name: Bundle.load(bundle_path(context, c)) for c in config.classifiers}
+        scores = simulation.scores(events, bundles)
+        entries = {
+            name: _write_scores(context, bundle, events, scores[name], record)
+            for name, bundle in bundles.items()
+        }
+        write_json(context.run / "metrics.json", {"classifiers": entries})
         if not config.classifiers:
-            write_json(context.run / "metrics.json", {"classifiers": {}})
             write_json(context.run / "cut_flow.json", _flows(simulation))
             record.wrote(context.run / "cut_flow.json")
-        table = simulation.table(events, score)
+        table = simulation.table(events, scores)
         table.save(context.run / "candidates.parquet")
         record.wrote(context.run / "candidates.parquet", context.run / "metrics.json")
         return f"{len(table)} candidates in {len(config.channels)} channels"
@@ -219,22 +236,24 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
 
 
 def _write_scores(
-    context: Context, classifier: ClassifierConfig, events: Events, record: StageRecord
-) -> NDArray[np.float32]:
+    context: Context,
+    bundle: Bundle,
+    events: Events,
+    score: NDArray[np.float32],
+    record: StageRecord,
+) -> dict[str, Any]:
+    """Write the scores of a classifier; its entry of ``metrics.json``."""
     from darksieve.evaluation.metrics import classifier_metrics
     from darksieve.training.folds_training import score_table
 
-    bundle = Bundle.load(bundle_path(context, classifier))
-    score = bundle.score(events)
-    scores = score_table(events, score, bundle, observable=context.config.scan.observable)
-    path = context.run / "scores" / f"{classifier.name}.parquet"
+    rows = np.flatnonzero(np.isfinite(score))
+    scores = score_table(events.select(rows), score[rows], bundle, observable=context.config.scan.observable)
+    path = context.run / "scores" / f"{bundle.name}.parquet"
     scores.save(path)
     entry = classifier_metrics(scores, n_bootstrap=20, seed=context.config.seed)
-    metrics = {"classifiers": {classifier.name: entry}}
-    write_json(context.run / "metrics.json", metrics)
     context.tracker.metrics(
-        {f"{classifier.name}.auc": entry["auc"], f"{classifier.name}.auc_error": entry["auc_error"]}
+        {f"{bundle.name}.auc": entry["auc"], f"{bundle.name}.auc_error": entry["auc_error"]}
     )
-    context.tracker.artifacts(bundle_path(context, classifier), f"bundles/{classifier.name}")
+    context.tracker.artifacts(context.run / "bundles" / bundle.name, f"bundles/{bundle.name}")
     record.wrote(path)
-    return score
+    return entry

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from darksieve.atomic import atomic_path
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import in_choose_part
 
+NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
+_SCORE_OF = "score_of_"
 _DTYPES = {
     "sample": np.int16,
     "channel": np.int16,
@@ -39,7 +41,8 @@ class CandidateTable:
         mass: Generated mass in GeV, NaN where there is none, shape (n,).
         key: Hash of the event key, shape (n,).
         observable: The channel's observable, shape (n,).
-        score: Score of the classifier, constant 0.5 without one, shape (n,).
+        score: Score of the last classifier of the row's channel, constant 0.5 without one, shape (n,).
+        scores: Classifier -> its scores, NaN in channels that it is not for, shape (n,) each.
     """
 
     sample_names: tuple[str, ...]
@@ -52,6 +55,7 @@ class CandidateTable:
     key: NDArray[np.uint64]
     observable: NDArray[np.float64]
     score: NDArray[np.float32]
+    scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -74,7 +78,8 @@ class CandidateTable:
     def select(self, rows: NDArray) -> CandidateTable:
         """Rows by a mask or by positions."""
         columns = {name: getattr(self, name)[rows] for name in _DTYPES}
-        return CandidateTable(self.sample_names, self.channel_names, **columns)
+        scores = {name: values[rows] for name, values in self.scores.items()}
+        return CandidateTable(self.sample_names, self.channel_names, **columns, scores=scores)
 
     def of_channel(self, name: str) -> CandidateTable:
         """The rows of one channel."""
@@ -91,7 +96,9 @@ class CandidateTable:
         import pyarrow.parquet as pq
 
         names = {"samples": "\n".join(self.sample_names), "channels": "\n".join(self.channel_names)}
-        table = pa.table({name: getattr(self, name) for name in _DTYPES}).replace_schema_metadata(names)
+        own = {name: getattr(self, name) for name in _DTYPES}
+        own |= {f"{_SCORE_OF}{name}": values for name, values in self.scores.items()}
+        table = pa.table(own).replace_schema_metadata(names)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
@@ -106,10 +113,15 @@ class CandidateTable:
             name: table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
             for name, dtype in _DTYPES.items()
         }
-        return cls(names[b"samples"], names[b"channels"], **columns)
+        scores = {
+            name.removeprefix(_SCORE_OF): table[name].combine_chunks().to_numpy(zero_copy_only=False)
+            for name in table.column_names
+            if name.startswith(_SCORE_OF)
+        }
+        return cls(names[b"samples"], names[b"channels"], **columns, scores=scores)
 
 
-assert {f.name for f in fields(CandidateTable)} == {*_DTYPES, "sample_names", "channel_names"}
+assert {f.name for f in fields(CandidateTable)} == {*_DTYPES, "sample_names", "channel_names", "scores"}
 
 
 def labels_of(events: Events) -> NDArray[np.float32]:
@@ -124,7 +136,7 @@ def labels_of(events: Events) -> NDArray[np.float32]:
 def table_of_channel(
     events: Events,
     rows: NDArray[np.bool_],
-    score: NDArray[np.float32],
+    scores: Mapping[str, NDArray[np.float32]],
     *,
     channel: int,
     channel_names: tuple[str, ...],
@@ -135,11 +147,12 @@ def table_of_channel(
     Args:
         events: Candidates, n of them.
         rows: Which of them the channel selects, shape (n,).
-        score: Their scores, shape (n,).
+        scores: Classifier of this channel -> their scores, in order, shape (n,) each.
         channel: Position of the channel in ``channel_names``.
         channel_names: All channels.
         observable: Column that this channel scans.
     """
+    score = list(scores.values())[-1][rows] if scores else np.full(int(rows.sum()), NO_SCORE)
     return CandidateTable(
         sample_names=tuple(sample.name for sample in events.samples),
         channel_names=channel_names,
@@ -150,12 +163,20 @@ def table_of_channel(
         mass=events.mass[rows],
         key=events.key[rows],
         observable=events[observable][rows].astype(np.float64),
-        score=score[rows],
+        score=score,
+        scores={name: values[rows] for name, values in scores.items()},
     )
 
 
 def join(parts: Iterable[CandidateTable]) -> CandidateTable:
-    """Rows of all parts, which have the same samples and channels."""
+    """Rows of all parts, which have the same samples and channels; scores that a part lacks are NaN there."""
     parts = list(parts)
+    names = dict.fromkeys(name for part in parts for name in part.scores)
+    scores = {
+        name: np.concatenate(
+            [part.scores.get(name, np.full(len(part), np.nan, np.float32)) for part in parts]
+        )
+        for name in names
+    }
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
-    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns)
+    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns, scores=scores)

@@ -21,9 +21,10 @@ from darksieve.evaluation.report import Cell, Table
 from darksieve.models.bundle import Bundle, feature_matrix
 from darksieve.run_folder import StageRecord
 from darksieve.training.mass_matching import match_masses
+from darksieve.workflow.cascade import bundle_path, training_rows
 from darksieve.workflow.context import Context
 from darksieve.workflow.pictures import Pictures
-from darksieve.workflow.scoring import Simulation, bundle_path
+from darksieve.workflow.scoring import Simulation
 
 FORMAT = "darksieve-understanding/1"
 DOCUMENT = "understanding.json"
@@ -38,7 +39,10 @@ def understand_classifiers(context: Context, simulation: Simulation) -> None:
     def work(record: StageRecord) -> str:
         document: dict[str, Any] = {"format": FORMAT, "max_rows_of_a_class": MAX_ROWS, "classifiers": {}}
         for classifier in config.classifiers:
-            document["classifiers"][classifier.name] = _understand(context, simulation.events, classifier)
+            events = simulation.events
+            rows, _ = training_rows(context, events, simulation.channel_masks(events), classifier)
+            learnt = events if rows.all() else events.select(np.flatnonzero(rows))
+            document["classifiers"][classifier.name] = _understand(context, learnt, classifier)
         write_json(context.run / DOCUMENT, document)
         record.wrote(context.run / DOCUMENT)
         return f"{len(config.classifiers)} classifiers: importance, correlations, calibration, overtraining"
