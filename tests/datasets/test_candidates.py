@@ -128,7 +128,7 @@ def test_two_photons_make_one_candidate_with_the_missing_mass():
     recipe = PairingRecipe(PHOTONS[:2])
     made = build_candidates(columns_of(lab[:, :2]), recipe, BEAMS)
     assert len(made) == 200
-    assert set(made.columns) == set(KINEMATIC_COLUMNS) - {"E_recoil"}
+    assert set(made.columns) == set(KINEMATIC_COLUMNS) - {"E_recoil"} | {"phi_pair1", "phi_pair2"}
     np.testing.assert_allclose(made.columns["M_gg"], 3.0, rtol=1e-9)
     np.testing.assert_allclose(made.columns["M2_recoil"], 0.0, atol=1e-9)
     np.testing.assert_allclose(made.columns["cosThetaRecoil"], angles["cosThetaRecoil"], atol=1e-6)
@@ -172,9 +172,9 @@ def test_momenta_come_in_the_order_of_the_recipe():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"photons": ("a",)}, "two or three"),
-        ({"photons": ("a", "a", "b")}, "two or three"),
-        ({"photons": ("a", "b", "c", "d")}, "two or three"),
+        ({"photons": ("a",)}, "two, three or four"),
+        ({"photons": ("a", "a", "b")}, "two, three or four"),
+        ({"photons": ("a", "b", "c", "d", "e")}, "two, three or four"),
         ({"photons": ("a", "b"), "momentum": ("px", "py", "pz")}, "px, py, pz, E are needed"),
         ({"photons": ("a", "b"), "kinematic_fit": True}, "three photons"),
     ],

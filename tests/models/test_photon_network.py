@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from darksieve.models.estimator import PHOTON_FEATURES, make_classifier
-from darksieve.models.photon_network import PhotonPerceptron, torch_threads, transform_of
+from darksieve.models.perceptron import PhotonPerceptron
+from darksieve.models.photon_inputs import transform_of
+from darksieve.models.photon_network import torch_threads
 
 
 def rows(n=64):
@@ -66,7 +68,7 @@ def test_standardisation_is_stored_in_the_weights(tmp_path):
     np.testing.assert_allclose(
         state["shift"], np.average(inputs, axis=0, weights=weights), rtol=1e-4, atol=1e-5
     )
-    assert json.loads((tmp_path / "network.json").read_text())["transforms"][0] == "mass"
+    assert json.loads((tmp_path / "network.json").read_text())["parameters"]["features"][0] == "M_gg"
 
 
 def test_the_best_epoch_is_kept():

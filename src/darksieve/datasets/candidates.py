@@ -26,10 +26,13 @@ KINEMATIC_COLUMNS = (
     "cosTheta_pair1",
     "cosTheta_pair2",
 )
+AZIMUTH_COLUMNS = ("phi_pair1", "phi_pair2", "phi_recoil")
+EXTRA_COLUMNS = ("n_photons", "E_extra", "cosTheta_extra", "phi_extra")  # where there may be four photons
 TRUE_PAIR_COLUMN = "is_true_pair"
 FIT_CHI2_COLUMN = "fit_chi2"
 RAW_MOMENTUM = ("px", "py", "pz", "E")
-_ROLES = ("pair1", "pair2", "recoil")
+_ROLES = ("pair1", "pair2", "recoil", "extra")
+MAX_PHOTONS = len(_ROLES)
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,18 @@ class PairingRecipe:
     """How candidates are made from the photons of an event.
 
     Attributes:
-        photons: Prefixes of the photons' branches, two or three.
+        photons: Prefixes of the photons' branches, two, three or four. With four an event may lack the
+            third and the fourth, whose momenta are NaN then.
         momentum: Names of the momentum's components after ``<photon>_``: px, py, pz, E in the laboratory
             in GeV.
         observable: Column that is scanned.
-        true_pair: Branch of a signal that numbers the true pairing: 0 = (1,2), 1 = (1,3), 2 = (2,3), and −1
-            where the pair is not complete.
+        true_pair: Branch of a signal that numbers the true pairing: 0 = (1,2), 1 = (1,3), 2 = (2,3),
+            3 = (1,4), 4 = (2,4), 5 = (3,4), and −1 where the pair is not complete.
         kinematic_fit: Where the ``momentum`` branches are absent, fit the photons' raw momenta to the beams.
         raw_momentum: Components that such a fit starts from.
 
     Raises:
-        InputError: If the photons are not two or three different ones, or there are not four components.
+        InputError: If the photons are not two to four different ones, or there are not four components.
     """
 
     photons: tuple[str, ...]
@@ -62,9 +66,9 @@ class PairingRecipe:
         put(self, "photons", tuple(self.photons))
         put(self, "momentum", tuple(self.momentum))
         put(self, "raw_momentum", tuple(self.raw_momentum))
-        if len(self.photons) not in (2, 3) or len(set(self.photons)) != len(self.photons):
+        if not 2 <= len(self.photons) <= MAX_PHOTONS or len(set(self.photons)) != len(self.photons):
             raise InputError(
-                f"pairings.photons is {list(self.photons)}: two or three different photons are paired"
+                f"pairings.photons is {list(self.photons)}: two, three or four different photons are paired"
             )
         for name in ("momentum", "raw_momentum"):
             components = getattr(self, name)
@@ -72,20 +76,42 @@ class PairingRecipe:
                 raise InputError(
                     f"pairings.{name} is {list(components)}: px, py, pz, E are needed, in this order"
                 )
-        if self.kinematic_fit and len(self.photons) != 3:
+        if self.kinematic_fit and len(self.photons) < 3:
             raise InputError(
-                "pairings.kinematic_fit needs the three photons that carry the whole four-momentum"
+                "pairings.kinematic_fit needs three photons or four, which carry the whole four-momentum"
             )
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Positions in ``photons`` of each pairing's photons, in the order of ``candidate``."""
-        return tuple(combinations(range(len(self.photons)), 2))
+        return tuple(sorted(combinations(range(len(self.photons)), 2), key=lambda pair: pair[::-1]))
+
+    @property
+    def may_lack_photons(self) -> bool:
+        """Whether an event may have fewer photons than are named."""
+        return len(self.photons) == MAX_PHOTONS
 
     @property
     def kinematic_columns(self) -> tuple[str, ...]:
         """Columns that pairing computes; two photons leave none to recoil."""
-        return tuple(name for name in KINEMATIC_COLUMNS if len(self.photons) == 3 or name != "E_recoil")
+        if len(self.photons) == 2:
+            return (*(name for name in KINEMATIC_COLUMNS if name != "E_recoil"), *AZIMUTH_COLUMNS[:2])
+        return (*KINEMATIC_COLUMNS, *AZIMUTH_COLUMNS, *(EXTRA_COLUMNS if self.may_lack_photons else ()))
+
+    @property
+    def absent_columns(self) -> tuple[str, ...]:
+        """Columns of pairing that are NaN for photons that an event lacks."""
+        return ("E_recoil", "phi_recoil", *EXTRA_COLUMNS[1:]) if self.may_lack_photons else ()
+
+    def may_be_absent(self, column: str) -> bool:
+        """Whether a column describes a photon that an event may lack: NaN there."""
+        variable = self.photon_variable(column) is not None and column.startswith(_ROLES[2:])
+        return self.may_lack_photons and (variable or column in self.absent_columns)
+
+    def absent_branches(self, *, fitted: bool) -> tuple[str, ...]:
+        """Branches of momenta that are NaN where an event lacks the photon."""
+        branches = self.momentum_branches(fitted=fitted)
+        return branches[2 * len(branches) // MAX_PHOTONS :] if self.may_lack_photons else ()
 
     def momentum_branches(self, *, fitted: bool) -> tuple[str, ...]:
         """Branches of the momenta: those of ``momentum``, or with ``fitted`` those that a fit starts from."""
@@ -93,10 +119,9 @@ class PairingRecipe:
         return tuple(f"{photon}_{component}" for photon in self.photons for component in components)
 
     def photon_variable(self, column: str) -> str | None:
-        """The ``<var>`` of a column ``pair1_<var>``, ``pair2_<var>``, ``recoil_<var>``, or None."""
+        """The ``<var>`` of a column ``pair1_<var>``, ``recoil_<var>`` …, or None."""
         role, _, variable = column.partition("_")
-        roles = _ROLES if len(self.photons) == 3 else _ROLES[:2]
-        return variable if role in roles and variable else None
+        return variable if role in _ROLES[: len(self.photons)] and variable else None
 
     def branches_of(self, column: str) -> tuple[str, ...]:
         """Branches that a column ``pair1_<var>`` … is taken from."""
@@ -120,27 +145,39 @@ def _dot(a: Sequence[NDArray], b: Sequence[NDArray]) -> NDArray[np.float64]:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
+@dataclass(frozen=True)
+class PairKinematics:
+    """Masses and angles of one pairing, and which photon has which part in it.
+
+    Attributes:
+        columns: Name -> values, shape (n,).
+        place: Role -> position of the photon that has it, shape (n,).
+    """
+
+    columns: Mapping[str, NDArray]
+    place: Mapping[str, NDArray[np.intp]]
+
+
 def pair_kinematics(
-    cms: NDArray[np.float64], pair: tuple[int, int], sqrt_s: float
-) -> tuple[dict[str, NDArray], NDArray[np.bool_]]:
+    cms: NDArray[np.float64], pair: tuple[int, int], sqrt_s: float, *, azimuths: bool = False
+) -> PairKinematics:
     """Masses and angles of one pairing of each event.
 
-    ``pair1`` is the photon of the pair with the higher energy in the centre-of-mass system (CMS). With three
-    photons the recoil mass is that of the third, s − 2√s E*; with two it is the missing mass. A negative
-    squared mass has the root −√|M²|.
+    ``pair1`` is the photon of the pair with the higher energy in the centre-of-mass system (CMS), ``recoil``
+    the hardest of the others and ``extra`` the last. The recoil mass is that against the recoil photon,
+    s − 2√s E*; where there is none, the missing mass. A negative squared mass has the root −√|M²|.
 
     Args:
         cms: Four-momenta of the photons in the CMS, whose z axis is the electron's direction, shape
-            (n_photons, 4, n), px, py, pz, E in GeV.
+            (n_photons, 4, n), px, py, pz, E in GeV; NaN for a photon that is not there.
         pair: Positions of the pair's photons.
         sqrt_s: CMS energy in GeV.
-
-    Returns:
-        Columns of shape (n,), and the mask of events in which the pair's second photon is the harder.
+        azimuths: Also those of all photons in the CMS.
     """
     swapped = cms[pair[1], 3] > cms[pair[0], 3]
     hard = np.where(swapped, cms[pair[1]], cms[pair[0]])  # (4, n)
     soft = np.where(swapped, cms[pair[0]], cms[pair[1]])
+    place = {"pair1": np.where(swapped, pair[1], pair[0]), "pair2": np.where(swapped, pair[0], pair[1])}
     total = hard + soft
     momentum2 = _dot(total, total)
     momentum = np.sqrt(momentum2)
@@ -152,15 +189,29 @@ def pair_kinematics(
         # massless photons: E1 - E2 = |P| cos of the helicity angle
         cos_helicity = np.clip((hard[3] - soft[3]) / momentum, -1.0, 1.0)
         cos_theta_pair = total[2] / momentum
-    if len(cms) == 3:
-        (other,) = {0, 1, 2} - set(pair)
-        recoil_energy = cms[other, 3]
-        recoil2 = sqrt_s**2 - 2 * sqrt_s * recoil_energy
+    missing2 = sqrt_s**2 - 2 * sqrt_s * total[3] + mass2
+    roles = {"pair1": hard, "pair2": soft}
+    others = [i for i in range(len(cms)) if i not in pair]
+    if len(others) == 2:
+        first, second = cms[others[0]], cms[others[1]]
+        turned = np.isnan(first[3]) | (second[3] > first[3])
+        roles["recoil"] = np.where(turned, second, first)
+        roles["extra"] = np.where(turned, first, second)
+        place["recoil"] = np.where(turned, others[1], others[0])
+        place["extra"] = np.where(turned, others[0], others[1])
+    elif others:
+        roles["recoil"] = cms[others[0]]
+        place["recoil"] = np.full(cms.shape[2], others[0])
+    recoil2, cos_theta_recoil = missing2, -cos_theta_pair
+    if others:
+        recoil = roles["recoil"]
         with np.errstate(all="ignore"):
-            cos_theta_recoil = cms[other, 2] / np.sqrt(_dot(cms[other], cms[other]))
-    else:
-        recoil2 = sqrt_s**2 - 2 * sqrt_s * total[3] + mass2
-        cos_theta_recoil = -cos_theta_pair
+            recoil2 = sqrt_s**2 - 2 * sqrt_s * recoil[3]
+            cos_theta_recoil = recoil[2] / np.sqrt(_dot(recoil, recoil))
+        if len(others) == 2:
+            lost = np.isnan(recoil[3])
+            recoil2 = np.where(lost, missing2, recoil2)
+            cos_theta_recoil = np.where(lost, -cos_theta_pair, cos_theta_recoil)
     # Production plane: beam and pair. y' = z x P, x' = y' x P, with z the electron's direction.
     across = total[0] * hard[1] - total[1] * hard[0]  # |z x P| p.y'
     along = momentum2 * hard[2] - total[2] * _dot(total, hard)  # -|z x P| |P| p.x'
@@ -179,9 +230,16 @@ def pair_kinematics(
         "cosTheta_pair1": hard[2] / size_hard,
         "cosTheta_pair2": soft[2] / size_soft,
     }
-    if len(cms) == 3:
-        columns["E_recoil"] = recoil_energy
-    return columns, swapped
+    if "recoil" in roles:
+        columns["E_recoil"] = roles["recoil"][3]
+    if "extra" in roles:
+        extra = roles["extra"]
+        columns["E_extra"] = extra[3]
+        columns["cosTheta_extra"] = extra[2] / np.sqrt(_dot(extra, extra))
+        columns["n_photons"] = np.isfinite(cms[:, 3]).sum(axis=0)
+    if azimuths:
+        columns |= {f"phi_{role}": np.arctan2(p[1], p[0]) for role, p in roles.items()}
+    return PairKinematics(columns, place)
 
 
 @dataclass(frozen=True)
@@ -189,9 +247,9 @@ class Candidates:
     """Candidates of a chunk of events, those of one event in consecutive rows.
 
     Attributes:
-        columns: Name -> values, shape (n_events · n_pairings,).
+        columns: Name -> values, shape (n_candidates,).
         event: Position of the event of each row.
-        pairing: Number of the pairing of each row: with three photons 0 = (1,2), 1 = (1,3), 2 = (2,3).
+        pairing: Number of the pairing of each row, as of ``PairingRecipe.true_pair``.
     """
 
     columns: Mapping[str, Any]
@@ -211,7 +269,7 @@ def build_candidates(
     momenta: NDArray[np.float64] | None = None,
     true_pair: NDArray | None = None,
 ) -> Candidates:
-    """Every pairing of the photons of each event, as rows.
+    """Every pairing of the photons of each event, as rows; those of absent photons are left out.
 
     Args:
         columns: Branches of the events, each of shape (n,), named as the recipe names them.
@@ -238,20 +296,15 @@ def build_candidates(
     for name in variables:
         types = [columns[branch].dtype for branch in recipe.branches_of(name)]
         out[name] = np.empty((n, n_pairs), dtype=np.result_type(*types))
+    azimuths = any(name in kinematic for name in (*AZIMUTH_COLUMNS, "phi_extra"))
     for number, pair in enumerate(recipe.pairs):
-        made, swapped = pair_kinematics(cms, pair, beams.sqrt_s)
+        made = pair_kinematics(cms, pair, beams.sqrt_s, azimuths=azimuths)
         for name in kinematic:
-            out[name][:, number] = made[name]
+            out[name][:, number] = made.columns[name]
         for name in variables:
-            branches = recipe.branches_of(name)
-            first, second = columns[branches[pair[0]]], columns[branches[pair[1]]]
-            if name.startswith("pair1_"):
-                out[name][:, number] = np.where(swapped, second, first)
-            elif name.startswith("pair2_"):
-                out[name][:, number] = np.where(swapped, first, second)
-            else:
-                (other,) = {0, 1, 2} - set(pair)
-                out[name][:, number] = columns[branches[other]]
+            place = made.place[name.partition("_")[0]]
+            values = [columns[branch] for branch in recipe.branches_of(name)]
+            out[name][:, number] = np.choose(place, values)
     numbers = np.arange(n_pairs, dtype=np.int32)
     for name in names:
         if name == TRUE_PAIR_COLUMN:
@@ -260,8 +313,14 @@ def build_candidates(
             )
         elif name not in out:
             out[name] = columns[name].take(np.repeat(np.arange(n), n_pairs))  # a list per row, too
-    return Candidates(
-        {name: values if isinstance(values := out[name], Lists) else values.reshape(-1) for name in names},
-        np.repeat(np.arange(n), n_pairs),
-        np.tile(numbers, n),
-    )
+    made_columns = {
+        name: values if isinstance(values := out[name], Lists) else values.reshape(-1) for name in names
+    }
+    event, pairing = np.repeat(np.arange(n), n_pairs), np.tile(numbers, n)
+    if recipe.may_lack_photons:
+        there = np.isfinite(cms[:, 3])  # (n_photons, n)
+        both = np.stack([there[i] & there[j] for i, j in recipe.pairs], axis=1).reshape(-1)
+        kept = np.flatnonzero(both)
+        made_columns = {name: values.take(kept) for name, values in made_columns.items()}
+        event, pairing = event[kept], pairing[kept]
+    return Candidates(made_columns, event, pairing)

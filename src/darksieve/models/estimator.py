@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from darksieve.atomic import atomic_path
 from darksieve.errors import InputError, nearest
 from darksieve.models.penalty import Penalty
+from darksieve.models.photon_columns import may_be_absent
 
+ARCHITECTURES = ("mlp", "attention")
 Validation = tuple[NDArray, NDArray, NDArray | None]  # X, y, weights
 EpochCallback = Callable[[int, Mapping[str, float]], None]  # (epoch, {"train_loss": …, "validation_loss": …})
 
@@ -106,34 +108,53 @@ class BdtOptions:
 
 @dataclasses.dataclass(frozen=True)
 class PhotonNetworkOptions:
-    """Options of the photon network (a multilayer perceptron conditioned on the candidate's own mass).
+    """Options of the photon network, which is conditioned on the candidate's own mass.
 
     Attributes:
-        hidden: Width of each hidden layer.
+        architecture: "mlp", a perceptron on the columns as they are, or "attention", a set network on the
+            photons, of which an event may have two, three or four.
+        hidden: Width of each hidden layer (mlp).
+        width: Numbers that stand for one photon (attention).
+        heads: Attention heads; they divide ``width`` (attention).
+        layers: Rounds of attention (attention).
         epochs: Passes over the training rows; the learning rate falls to nearly zero over them.
         batch_size: Rows per step.
         learning_rate: Highest learning rate of the one-cycle schedule.
         weight_decay: Decoupled weight decay (AdamW).
         patience: Epochs without a better validation loss before the fit stops; 0 never stops early.
+        gradient_clip: Greatest norm of the gradient; 0 never clips.
         mass_feature: The candidate's own mass, which conditions the network.
+        device: "auto" takes a GPU where there is one (with mixed precision), "cpu" or "cuda".
     """
 
+    architecture: str = "mlp"
     hidden: tuple[int, ...] = (48, 48)
+    width: int = 32
+    heads: int = 4
+    layers: int = 2
     epochs: int = 10
     batch_size: int = 4096
     learning_rate: float = 0.01
     weight_decay: float = 1e-4
     patience: int = 5
+    gradient_clip: float = 1.0
     mass_feature: str = "M_gg"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
+        _need(self, "architecture", self.architecture in ARCHITECTURES, f"one of {list(ARCHITECTURES)}")
         _need(self, "hidden", bool(self.hidden) and min(self.hidden) >= 1, "widths of at least 1")
+        _need(self, "width", self.width >= 1, "a number of at least 1")
+        _need(self, "heads", self.heads >= 1 and self.width % self.heads == 0, "a divisor of width")
+        _need(self, "layers", self.layers >= 1, "a number of at least 1")
         _need(self, "epochs", self.epochs >= 1, "a number of at least 1")
         _need(self, "batch_size", self.batch_size >= 1, "a number of at least 1")
         _need(self, "learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
         _need(self, "weight_decay", self.weight_decay >= 0, "not negative")
         _need(self, "patience", self.patience >= 0, "not negative")
+        _need(self, "gradient_clip", self.gradient_clip >= 0, "not negative")
+        _need(self, "device", self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
 
 
 Options = BdtOptions | PhotonNetworkOptions
@@ -236,6 +257,13 @@ def check_own_mass(features: Sequence[str], mass_feature: str) -> None:
                 f"photon_network: feature {name!r} is a mass hypothesis; beside the reconstructed mass"
                 f" {mass_feature!r} it would carve a peak out of the background: leave it out"
             )
+
+
+def may_be_missing(options: Options, features: Sequence[str]) -> tuple[str, ...]:
+    """Features in which a model takes NaN for "absent": those of photons that an event may lack."""
+    if not isinstance(options, PhotonNetworkOptions) or options.architecture != "attention":
+        return ()
+    return tuple(name for name in features if may_be_absent(name))
 
 
 def balanced_weights(y: NDArray, sample_weight: NDArray | None) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The training loop of a network: weighted cross-entropy, one-cycle schedule, best epoch kept, resumable."""
+"""The fit of a network: Lightning's Trainer, one-cycle schedule, early stop, best epoch kept, resumable."""
 
 from __future__ import annotations
 
@@ -8,210 +8,245 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from darksieve.atomic import atomic_path
 from darksieve.errors import InputError
 from darksieve.models.estimator import EpochCallback
+from darksieve.models.fit_checkpoint import FitState, load_fit_state, save_fit_state
 from darksieve.models.penalty import Penalty
 
-Part = tuple[Tensor, Tensor, Tensor]  # inputs (n, n_inputs), labels (n,), weights (n,)
+
+class Rows(NamedTuple):
+    """Rows of a fit or of a batch of it.
+
+    Attributes:
+        inputs: What the network takes, shape (n, n_inputs).
+        labels: Zeros and ones, shape (n,).
+        weights: Of mean 1, shape (n,).
+        beside: What only the loss sees, the candidate's own mass first, shape (n, k); k may be 0.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    weights: Tensor
+    beside: Tensor
+
+    def take(self, rows: Tensor) -> Rows:
+        """Some of them."""
+        return Rows(*(column[rows] for column in self))
 
 
-def fit_perceptron(
-    perceptron: nn.Module,
-    train: Part,
-    validation: Part | None,
+class Loss(Protocol):
+    """What a fit minimises."""
+
+    @property
+    def name(self) -> str:
+        """It and its numbers: a fit goes on from a checkpoint only with a loss of the same name."""
+
+    def __call__(self, logits: Tensor, rows: Rows) -> Tensor:
+        """The loss of a batch, a scalar, from logits of shape (n,)."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Weighted cross-entropy: its minimum is the likelihood ratio at equal priors."""
+
+    name: str = "cross-entropy"
+
+    def __call__(self, logits: Tensor, rows: Rows) -> Tensor:
+        losses = binary_cross_entropy_with_logits(logits, rows.labels, reduction="none")
+        return (rows.weights * losses).mean()
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a network is fitted.
+
+    Attributes:
+        epochs, batch_size, learning_rate, weight_decay, patience, gradient_clip: As of
+            ``PhotonNetworkOptions``.
+        seed: Of the order of the rows.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    patience: int
+    gradient_clip: float
+    seed: int
+    device: str = "auto"
+
+
+def fit_network(
+    core: nn.Module,
+    train: Rows,
+    validation: Rows | None,
+    options: FitOptions,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    patience: int,
-    seed: int,
+    loss: Loss | None = None,
+    penalty: Penalty | None = None,
     on_epoch: EpochCallback | None = None,
     checkpoint: Path | None = None,
-    penalty: Penalty | None = None,
 ) -> list[dict[str, float]]:
-    """Fit a perceptron in place and leave it with the weights of its best epoch.
+    """Fit a network in place and leave it with the weights of its best epoch.
 
     Args:
-        train: Inputs (n, n_inputs), labels (n,) of zeros and ones, weights (n,) of mean 1.
-        validation: The same of rows that are not in the fit, or None: then the last epoch is the best.
+        core: Prepared inputs (n, n_inputs) to logits (n, 1).
+        validation: Rows that are not in the fit, or None: then the last epoch is the best.
+        loss: By default the weighted cross-entropy.
+        penalty: Of the rows of ``train``; added to the loss of each batch, not to that of validation.
         checkpoint: File written after each epoch. A fit that finds one made from the same rows and settings
             goes on from there, to the same numbers.
-        penalty: Of the rows of ``train``; added to the loss of each batch, not to that of validation.
 
     Returns:
         ``train_loss`` and ``validation_loss`` of each epoch.
+
+    Raises:
+        InputError: If a GPU is asked for and absent, or the loss explodes; the checkpoint is then that of the
+            last epoch that was finite.
     """
-    n_batches = math.ceil(len(train[0]) / batch_size)
-    settings: tuple[Any, ...] = (epochs, batch_size, learning_rate, weight_decay, patience, seed)
+    accelerator = accelerator_of(options.device)
+    loss = loss if loss is not None else CrossEntropy()
+    settings: tuple[Any, ...] = (asdict(options), loss.name)
     if penalty is not None:
-        settings += (
-            penalty.strength,
-            penalty.max_rows,
-            hashlib.sha256(penalty.variables.tobytes()).hexdigest(),
-        )
-    identity = _identity(perceptron, train, validation, settings)
-    state = None if checkpoint is None else _state_of(checkpoint, identity)
-    if state is not None and state["finished"]:
-        perceptron.load_state_dict(state["best"])
-        return state["history"]
-    loop = _Loop(
-        perceptron,
-        validation,
-        n_steps=epochs * n_batches,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        patience=patience,
-        on_epoch=on_epoch,
-        identity=identity,
-        penalty=penalty,
-    )
+        of_variables = hashlib.sha256(penalty.variables.tobytes()).hexdigest()
+        settings += (penalty.strength, penalty.max_rows, of_variables)
+    identity = _identity(core, train, validation, settings)
+    state = None if checkpoint is None else load_fit_state(checkpoint, identity)
+    if state is None:
+        state = FitState(identity)
+    if state.finished(options.epochs, options.patience):
+        core.load_state_dict(state.best)
+        return state.history
+    n_batches = math.ceil(len(train.inputs) / options.batch_size)
+    loop = _Loop(core, loss, penalty, options, state, n_steps=options.epochs * n_batches)
+    callbacks: list[Callback] = [_Epochs(validation, options, on_epoch)]
+    if checkpoint is not None:
+        callbacks.append(_EveryEpoch(checkpoint))
     with _quiet():
         trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="auto",
+            max_epochs=options.epochs - state.n_epochs,
+            accelerator=accelerator,
             devices=1,
+            precision=precision_of(accelerator),
+            gradient_clip_val=options.gradient_clip or None,
             logger=False,
-            enable_checkpointing=checkpoint is not None,
+            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[] if checkpoint is None else [_EveryEpoch(checkpoint)],
+            callbacks=callbacks,
         )
-        batches = _Batches(train, batch_size, seed, trainer)
-        trainer.fit(loop, batches, ckpt_path=None if state is None else checkpoint, weights_only=True)
-    perceptron.load_state_dict(loop.best)
-    perceptron.cpu()
-    return loop.history
+        trainer.fit(loop, _Batches(train, options, state))
+    core.load_state_dict(state.best)
+    core.cpu()
+    return state.history
+
+
+def accelerator_of(device: str) -> str:
+    """Lightning's name of the device.
+
+    Raises:
+        InputError: If a GPU is asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise InputError("photon_network.device is 'cuda', but torch finds no GPU here; use 'auto' or 'cpu'")
+    return "cuda" if there and device != "cpu" else "cpu"
+
+
+def precision_of(accelerator: str) -> Any:
+    """Mixed precision on a GPU; on a CPU it would be slower, and the numbers others."""
+    return "16-mixed" if accelerator == "cuda" else "32-true"
 
 
 class _Batches:
-    """Shuffled batches of tensors in memory; the order depends on seed and epoch alone."""
+    """Shuffled batches of rows in memory; the order depends on seed and epoch alone."""
 
-    def __init__(self, part: Part, batch_size: int, seed: int, trainer: Trainer) -> None:
-        self.part = part
-        self.batch_size = batch_size
-        self.seed = seed
-        self.trainer = trainer
+    def __init__(self, rows: Rows, options: FitOptions, state: FitState) -> None:
+        self.rows = rows
+        self.options = options
+        self.state = state
 
     def __len__(self) -> int:
-        return math.ceil(len(self.part[0]) / self.batch_size)
+        return math.ceil(len(self.rows.inputs) / self.options.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        inputs, labels, weights = self.part
-        key = hashlib.sha256(f"{self.seed}:{self.trainer.current_epoch}".encode()).digest()
+    def __iter__(self) -> Iterator[tuple[Rows, Tensor]]:
+        key = hashlib.sha256(f"{self.options.seed}:{self.state.n_epochs}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "little"))
-        order = torch.randperm(len(inputs), generator=generator)
-        for rows in order.split(self.batch_size):
-            yield inputs[rows], labels[rows], weights[rows], rows
+        order = torch.randperm(len(self.rows.inputs), generator=generator)
+        for rows in order.split(self.options.batch_size):
+            yield self.rows.take(rows), rows
 
 
 class _Loop(LightningModule):
+    """The step of the fit; ``state`` is where the fit stands after whole epochs."""
+
     def __init__(
         self,
-        perceptron: nn.Module,
-        validation: Part | None,
-        *,
+        core: nn.Module,
+        loss: Loss,
+        penalty: Penalty | None,
+        options: FitOptions,
+        state: FitState,
         n_steps: int,
-        learning_rate: float,
-        weight_decay: float,
-        patience: int,
-        on_epoch: EpochCallback | None,
-        identity: str,
-        penalty: Penalty | None = None,
     ) -> None:
         super().__init__()
+        self.core = core
+        self.loss = loss
         self.penalty = penalty
-        self.perceptron = perceptron
-        self.validation = validation
+        self.options = options
+        self.state = state
         self.n_steps = n_steps
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.patience = patience
-        self.on_epoch = on_epoch
-        self.identity = identity
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Tensor] = {}
-        self.best_epoch = -1  # none yet
-        self.least_loss = math.inf
-        self.sum_of_losses = torch.zeros(2, dtype=torch.float64)  # weighted loss, weight
+        self.summed, self.n_rows = 0.0, 0
+        if state.n_epochs:
+            core.load_state_dict(state.weights)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor, Tensor], index: int) -> Tensor:
-        inputs, labels, weights, rows = batch
-        logits = self.perceptron(inputs).squeeze(-1)  # (n, 1) -> (n,)
-        loss = (weights * binary_cross_entropy_with_logits(logits, labels, reduction="none")).mean()
-        n = len(labels)
-        self.sum_of_losses += torch.tensor([n * float(loss.detach()), n], dtype=torch.float64)
+    def training_step(self, batch: tuple[Rows, Tensor], index: int) -> Tensor:
+        rows, which = batch
+        logits = self.core(rows.inputs).squeeze(-1)  # (n, 1) -> (n,)
+        loss = self.loss(logits, rows)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise InputError(
+                f"photon_network: the loss exploded in epoch {self.state.n_epochs}, batch {index} ({value}); "
+                f"lower learning_rate, now {self.options.learning_rate:g}, or set gradient_clip, now "
+                f"{self.options.gradient_clip:g}"
+            )
+        self.summed += value * len(rows.labels)
+        self.n_rows += len(rows.labels)
         if self.penalty is not None:
-            of_batch = self.penalty.take(rows.cpu().numpy())
-            loss = loss + _PenaltyOfBatch.apply(torch.sigmoid(logits), labels, weights, of_batch)
+            of_batch = self.penalty.take(which.cpu().numpy())
+            loss = loss + _PenaltyOfBatch.apply(torch.sigmoid(logits), rows.labels, rows.weights, of_batch)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        total, n = self.sum_of_losses.tolist()
-        self.sum_of_losses = torch.zeros(2, dtype=torch.float64)
-        losses = {"train_loss": total / n}
-        if not math.isfinite(losses["train_loss"]):
-            raise InputError(
-                f"photon_network: the loss of epoch {self.current_epoch} is not finite; lower learning_rate,"
-                f" now {self.learning_rate}"
-            )
-        if self.validation is not None:
-            losses["validation_loss"] = self._validation_loss(self.validation)
-        self.history.append(losses)
-        if self.best_epoch < 0 or self.validation is None or losses["validation_loss"] < self.least_loss:
-            self.best_epoch = self.current_epoch
-            self.least_loss = losses.get("validation_loss", math.inf)
-            self.best = {k: v.detach().cpu().clone() for k, v in self.perceptron.state_dict().items()}
-        elif self.patience and self.current_epoch - self.best_epoch >= self.patience:
-            self.trainer.should_stop = True
-        if self.on_epoch is not None:
-            self.on_epoch(self.current_epoch, losses)
-
-    @torch.no_grad()
-    def _validation_loss(self, part: Part, rows_at_once: int = 65536) -> float:
-        total, total_weight = 0.0, 0.0
-        for inputs, labels, weights in zip(*(t.split(rows_at_once) for t in part), strict=True):
-            logits = self.perceptron(inputs.to(self.device)).squeeze(-1).cpu()
-            loss = binary_cross_entropy_with_logits(logits, labels, reduction="none")
-            total += float((weights * loss).double().sum())
-            total_weight += float(weights.double().sum())
-        return total / total_weight
+    def mean_loss(self) -> float:
+        """Mean over the rows of the epoch, which it ends."""
+        mean = self.summed / self.n_rows
+        self.summed, self.n_rows = 0.0, 0
+        return mean
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.AdamW(
-            self.perceptron.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            self.core.parameters(),
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=self.device.type == "cpu",  # with mixed precision it could not clip gradients
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.learning_rate, total_steps=self.n_steps + 1, pct_start=0.2
+            optimiser, max_lr=self.options.learning_rate, total_steps=self.n_steps + 1, pct_start=0.2
         )
+        if self.state.n_epochs:
+            self.state.restore(optimiser, schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["darksieve"] = {
-            "identity": self.identity,
-            "history": self.history,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "least_loss": self.least_loss,
-            "finished": self.trainer.should_stop or len(self.history) == self.trainer.max_epochs,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = checkpoint["darksieve"]
-        self.history = state["history"]
-        self.best = state["best"]
-        self.best_epoch = state["best_epoch"]
-        self.least_loss = state["least_loss"]
 
 
 class _PenaltyOfBatch(torch.autograd.Function):
@@ -231,34 +266,55 @@ class _PenaltyOfBatch(torch.autograd.Function):
         return of_value[0] * gradient, None, None, None
 
 
-class _EveryEpoch(Checkpoint):
-    """Writes a checkpoint after each epoch, under a temporary name first."""
+class _Epochs(Callback):
+    """After each epoch: the losses, the best weights, and whether to stop early."""
+
+    def __init__(self, validation: Rows | None, options: FitOptions, on_epoch: EpochCallback | None) -> None:
+        self.validation = validation
+        self.options = options
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, _Loop)
+        state = pl_module.state
+        losses = {"train_loss": pl_module.mean_loss()}
+        if self.validation is not None:
+            losses["validation_loss"] = _mean_loss(pl_module, self.validation)
+        optimiser, schedule = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
+        state.after_epoch(losses, pl_module.core, optimiser, schedule)
+        trainer.should_stop = state.finished(self.options.epochs, self.options.patience)
+        if self.on_epoch is not None:
+            self.on_epoch(state.n_epochs - 1, losses)
+
+
+class _EveryEpoch(Callback):
+    """Writes a checkpoint after each epoch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with atomic_path(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+        assert isinstance(pl_module, _Loop)
+        save_fit_state(self.path, pl_module.state)
 
 
-def _identity(perceptron: nn.Module, train: Part, validation: Part | None, settings: tuple) -> str:
+@torch.no_grad()
+def _mean_loss(loop: _Loop, rows: Rows, rows_at_once: int = 65536) -> float:
+    """Loss of rows that are not in the fit, in blocks that fit into memory."""
+    total, n = 0.0, 0
+    for start in range(0, len(rows.inputs), rows_at_once):
+        block = Rows(*(column[start : start + rows_at_once].to(loop.device) for column in rows))
+        value = loop.loss(loop.core(block.inputs).squeeze(-1), block)
+        total += float(value) * len(block.labels)
+        n += len(block.labels)
+    return total / n
+
+
+def _identity(core: nn.Module, train: Rows, validation: Rows | None, settings: tuple) -> str:
     sha = hashlib.sha256(repr((settings, torch.__version__)).encode())
-    for tensor in (*perceptron.state_dict().values(), *train, *(validation or ())):
+    for tensor in (*core.state_dict().values(), *train, *(validation or ())):
         sha.update(tensor.contiguous().numpy().tobytes())
     return sha.hexdigest()
-
-
-def _state_of(path: Path, identity: str) -> dict[str, Any] | None:
-    """What this loop left in a checkpoint made from the same rows and settings, or None."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # cut short, or no checkpoint, which torch says in many ways: the fit starts anew
-        return None
-    ours = state.get("darksieve") if isinstance(state, dict) else None
-    return ours if ours is not None and ours["identity"] == identity else None
 
 
 @contextmanager

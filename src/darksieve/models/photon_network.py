@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import safetensors
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import Tensor
 
 from darksieve.atomic import write_json
 from darksieve.errors import InputError
@@ -25,87 +25,21 @@ from darksieve.models.estimator import (
     Validation,
     balanced_weights,
     check_own_mass,
+    may_be_missing,
     read_json,
     write_bytes,
 )
 from darksieve.models.penalty import Penalty
+from darksieve.models.perceptron import PhotonPerceptron
+from darksieve.models.photon_inputs import transform_of
+from darksieve.models.photon_set import PhotonSet
+
+if TYPE_CHECKING:
+    from darksieve.models.network_fit import Loss
 
 FORMAT = "darksieve-photon-network/1"
 _DEFAULT = PhotonNetworkOptions()
 _ROWS_AT_ONCE = 8192  # always so many, padded: the same kernels run whatever the size of a chunk
-_CLIP = 10.0  # standard deviations beyond which an input saturates
-_LEAST = 1e-6  # of 1 - |cos| and of energies (GeV): keeps logarithms finite
-_TRANSFORMS = {  # of one column into the columns that the perceptron sees
-    "identity": lambda x: (x,),
-    "log": lambda x: (x.clamp(min=_LEAST).log(),),
-    "mass": lambda x: (x, x.clamp(min=_LEAST).log()),
-    # With log E these give the logarithms of k = E (1 - cos) and k' = E (1 + cos), where |M|² has its poles.
-    "cosine": lambda c: (c, (1 - c).clamp(min=_LEAST).log(), (1 + c).clamp(min=_LEAST).log()),
-    "even_cosine": lambda c: (c.abs(), (1 - c.abs()).clamp(min=_LEAST).log()),
-    "even_angle": lambda phi: (phi.cos(), (2 * phi).cos()),
-}
-
-
-def transform_of(feature: str) -> str:
-    """Name of the transform that a feature gets; ``identity`` for what is not kinematics of the candidate."""
-    if feature in ("M_gg", "M_recoil"):
-        return "mass"
-    if feature.startswith("cosTheta"):
-        return "cosine"
-    if feature == "cosHelicity":
-        return "even_cosine"  # which photon of the pair is called the first carries no information
-    if feature == "phiHelicity":
-        return "even_angle"  # parity: the sign of the azimuth carries no information
-    if feature in ("E_pair1", "E_pair2", "E_recoil"):
-        return "log"
-    return "identity"
-
-
-class PhotonPerceptron(nn.Module):
-    """Transforms, standardisation and perceptron: features (n, n_features) to logits (n,).
-
-    Args:
-        transforms: One name per feature.
-        hidden: Widths of the hidden layers.
-    """
-
-    def __init__(self, transforms: Sequence[str], hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.transforms = tuple(transforms)
-        one = torch.ones(1)
-        n_inputs = sum(len(_TRANSFORMS[name](one)) for name in transforms)
-        self.shift: Tensor
-        self.scale: Tensor
-        self.register_buffer("shift", torch.zeros(n_inputs))
-        self.register_buffer("scale", torch.ones(n_inputs))
-        layers: list[nn.Module] = []
-        width = n_inputs
-        for w in hidden:
-            layers += [nn.Linear(width, w), nn.SiLU()]
-            width = w
-        self.perceptron = nn.Sequential(*layers, nn.Linear(width, 1))
-
-    def inputs(self, X: Tensor) -> Tensor:
-        """Transformed columns, not standardised yet: (n, n_features) -> (n, n_inputs)."""
-        columns = [column for i, name in enumerate(self.transforms) for column in _TRANSFORMS[name](X[:, i])]
-        return torch.stack(columns, dim=1)
-
-    def standardise(self, inputs: Tensor, weights: Tensor | None = None) -> None:
-        """Take shift and scale from training rows (n, n_inputs), weighted (n,)."""
-        wide = inputs.double()
-        w = torch.ones(len(wide), dtype=torch.float64) if weights is None else weights.double()
-        w = (w / w.sum())[:, None]
-        mean = (w * wide).sum(0)
-        spread = (w * (wide - mean) ** 2).sum(0).sqrt()
-        self.shift.copy_(mean)
-        self.scale.copy_(torch.where(spread > 1e-6 * mean.abs().clamp(min=1e-6), 1 / spread, 1.0))
-
-    def prepare(self, inputs: Tensor) -> Tensor:
-        """Standardised inputs of the perceptron, same shape."""
-        return ((inputs - self.shift) * self.scale).clamp(-_CLIP, _CLIP)
-
-    def forward(self, X: Tensor) -> Tensor:
-        return self.perceptron(self.prepare(self.inputs(X))).squeeze(-1)  # (n, 1) -> (n,)
 
 
 @contextmanager
@@ -120,19 +54,19 @@ def torch_threads(n: int) -> Iterator[None]:
 
 
 class PhotonNetwork(ClassifierMixin, BaseEstimator):
-    """A perceptron conditioned on the candidate's own mass; keywords as in :class:`PhotonNetworkOptions`.
+    """A network conditioned on the candidate's own mass; keywords as in :class:`PhotonNetworkOptions`.
 
     Trained on background with the signal's mass distribution it learns the likelihood ratio at each mass.
 
     Args:
         features: Names of the columns of X; they choose the transforms. Without names every column is taken
-            as it is.
+            as it is, which only the perceptron can.
         seed: Of the first weights and the order of the rows.
         n_threads: Threads of torch.
 
     Attributes:
         classes_: The two labels; the second is the signal.
-        network_: The fitted :class:`PhotonPerceptron`, of the best epoch.
+        network_: The fitted :class:`PhotonPerceptron` or :class:`PhotonSet`, of the best epoch.
         history_: For each epoch ``train_loss`` and (with a validation part) ``validation_loss``.
     """
 
@@ -141,24 +75,36 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
+        architecture: str = _DEFAULT.architecture,
         hidden: Sequence[int] = _DEFAULT.hidden,
+        width: int = _DEFAULT.width,
+        heads: int = _DEFAULT.heads,
+        layers: int = _DEFAULT.layers,
         epochs: int = _DEFAULT.epochs,
         batch_size: int = _DEFAULT.batch_size,
         learning_rate: float = _DEFAULT.learning_rate,
         weight_decay: float = _DEFAULT.weight_decay,
         patience: int = _DEFAULT.patience,
+        gradient_clip: float = _DEFAULT.gradient_clip,
         mass_feature: str = _DEFAULT.mass_feature,
+        device: str = _DEFAULT.device,
         features: Sequence[str] | None = None,
         seed: int = 0,
         n_threads: int = 1,
     ) -> None:
+        self.architecture = architecture
         self.hidden = hidden
+        self.width = width
+        self.heads = heads
+        self.layers = layers
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.patience = patience
+        self.gradient_clip = gradient_clip
         self.mass_feature = mass_feature
+        self.device = device
         self.features = features
         self.seed = seed
         self.n_threads = n_threads
@@ -178,11 +124,14 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         on_epoch: EpochCallback | None = None,
         checkpoint: Path | None = None,
         penalty: Penalty | None = None,
+        loss: Loss | None = None,
+        beside: tuple[NDArray, NDArray | None] | None = None,
     ) -> Self:
         """Fit the network; with a validation part, keep the epoch of the least loss.
 
         Args:
-            X: Features, shape (n, n_features), finite, in physical units.
+            X: Features, shape (n, n_features), in physical units; finite, but for the columns of photons
+                that an event may lack (attention), which are NaN there.
             y: Labels of two classes, shape (n,).
             sample_weight: Not negative, shape (n,); only ratios within a class matter.
             validation: X, y and weights (or None) of rows that are not in the fit.
@@ -190,15 +139,21 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             checkpoint: File written after every epoch; a fit that was killed goes on from it to the same
                 numbers. It is ignored where data or options are others.
             penalty: On what the background's scores tell of protected variables of the rows of X.
+            loss: What is minimised; by default the weighted cross-entropy.
+            beside: What only the loss sees of the fit's rows, (n, k), and of the validation's. The
+                candidate's own mass comes before it in any case.
 
         Raises:
-            InputError: If the features have a mass hypothesis, or lack the candidate's own mass.
+            InputError: If the features have a mass hypothesis, or lack the candidate's own mass, the loss
+                explodes, or a GPU is asked for and absent.
             ValueError: If X is not finite, a label is missing, a weight is negative, or the penalty is of
                 other rows.
         """
-        from darksieve.models.network_fit import fit_perceptron
+        from darksieve.models.network_fit import FitOptions, Rows, accelerator_of, fit_network
 
-        X, y = validate_data(self, X, y, dtype=np.float32, order=None)
+        accelerator_of(self.device)
+        X, y = validate_data(self, X, y, dtype=np.float32, order=None, ensure_all_finite=self._finite())
+        self._refuse_missing(X)
         check_classification_targets(y)
         target = type_of_target(y, input_name="y")
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -217,33 +172,41 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
         with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            network = PhotonPerceptron(self._transforms(X.shape[1]), self.hidden)
+            network = self._network(X.shape[1])
+
+            def rows(X: NDArray, y: NDArray, weights: NDArray, beside: NDArray | None) -> Rows:
+                inputs = network.inputs(_tensor(X))
+                if y is labels:
+                    network.standardise(inputs, _tensor(weights))
+                return Rows(network.prepare(inputs), _tensor(y), _tensor(weights), self._beside(X, beside))
+
             with torch.no_grad():
-                inputs = network.inputs(torch.from_numpy(np.ascontiguousarray(X)))
-                network.standardise(inputs, torch.from_numpy(weights))
-                train = (network.prepare(inputs), _tensor(labels), _tensor(weights))
+                train = rows(X, labels, weights, None if beside is None else beside[0])
                 held_out = None
                 if validation is not None:
                     X_val, y_val, w_val = validation
                     y_val = np.searchsorted(self.classes_, y_val)
-                    held_out = (
-                        network.prepare(network.inputs(_tensor(X_val))),
-                        _tensor(y_val),
-                        _tensor(balanced_weights(y_val, w_val)),
-                    )
-            self.history_ = fit_perceptron(
-                network.perceptron,
-                train,
-                held_out,
+                    of_val = None if beside is None else beside[1]
+                    held_out = rows(np.asarray(X_val), y_val, balanced_weights(y_val, w_val), of_val)
+            options = FitOptions(
                 epochs=self.epochs,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
                 patience=self.patience,
+                gradient_clip=self.gradient_clip,
                 seed=self.seed,
+                device=self.device,
+            )
+            self.history_ = fit_network(
+                network.core,
+                train,
+                held_out,
+                options,
+                loss=loss,
+                penalty=penalty,
                 on_epoch=on_epoch,
                 checkpoint=checkpoint,
-                penalty=penalty,
             )
         self.network_ = network.eval()
         return self
@@ -251,7 +214,8 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""
         check_is_fitted(self, "network_")
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
+        self._refuse_missing(X)
         n = len(X)
         signal = np.empty(n, dtype=np.float32)
         rows = np.empty((_ROWS_AT_ONCE, X.shape[1]), dtype=np.float32)
@@ -280,7 +244,6 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         document = {
             "format": FORMAT,
             "parameters": self.get_params(deep=False) | {"hidden": list(self.hidden), "features": features},
-            "transforms": list(self.network_.transforms),
             "classes": self.classes_.tolist(),
             "n_features": int(self.n_features_in_),
             "history": self.history_,
@@ -302,15 +265,12 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         parameters["hidden"] = tuple(parameters["hidden"])
         if parameters["features"] is not None:
             parameters["features"] = tuple(parameters["features"])
-        unknown = set(document["transforms"]) - set(_TRANSFORMS)
-        if unknown:
-            raise InputError(f"{directory}/network.json: transforms {sorted(unknown)} are not known")
         model = cls(**parameters)
         model.classes_ = np.array(document["classes"])
         model.n_features_in_ = document["n_features"]
         model.history_ = document["history"]
         with torch.random.fork_rng(devices=[]):  # building layers draws weights, which are replaced at once
-            model.network_ = PhotonPerceptron(document["transforms"], model.hidden).eval()
+            model.network_ = model._network(model.n_features_in_).eval()
         try:
             model.network_.load_state_dict(
                 safetensors.torch.load((directory / "weights.safetensors").read_bytes())
@@ -319,10 +279,42 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             raise InputError(f"{directory}/weights.safetensors cannot be read: {error}") from None
         return model
 
-    def _transforms(self, n_features: int) -> list[str]:
+    def _network(self, n_features: int) -> PhotonPerceptron | PhotonSet:
+        """A network of the architecture for these columns, not fitted."""
+        if self.architecture == "attention":
+            if self.features is None:
+                raise InputError("photon_network: attention needs the names of the features")
+            return PhotonSet(
+                self.features, self.mass_feature, width=self.width, heads=self.heads, layers=self.layers
+            )
         if self.features is None:
-            return ["identity"] * n_features
-        return [transform_of(name) for name in self.features]
+            return PhotonPerceptron(["identity"] * n_features, self.hidden)
+        return PhotonPerceptron([transform_of(name) for name in self.features], self.hidden)
+
+    def _missing(self) -> NDArray[np.bool_]:
+        """Which columns may be NaN, shape (n_features,)."""
+        names = tuple(self.features or ())
+        allowed = may_be_missing(PhotonNetworkOptions(architecture=self.architecture), names)
+        return np.array([name in allowed for name in names], dtype=bool)
+
+    def _finite(self) -> bool | str:
+        """What scikit-learn is to check: all of X, or only that nothing is infinite."""
+        return "allow-nan" if self._missing().any() else True
+
+    def _refuse_missing(self, X: NDArray) -> None:
+        missing = self._missing()
+        if missing.any() and len(missing) == X.shape[1]:
+            bad = np.isnan(X[:, ~missing]).any(axis=0)
+            if bad.any():
+                names = [name for name, m in zip(self.features or (), missing, strict=True) if not m]
+                raise ValueError(f"X has NaN in {names[int(np.argmax(bad))]!r}, which every event has")
+
+    def _beside(self, X: NDArray, beside: NDArray | None) -> Tensor:
+        """What the loss sees of rows: their own mass, where it is known, and what is given."""
+        parts = [] if beside is None else [np.asarray(beside, dtype=np.float32).reshape(len(X), -1)]
+        if self.features is not None:
+            parts.insert(0, X[:, [list(self.features).index(self.mass_feature)]])
+        return _tensor(np.concatenate(parts, axis=1) if parts else np.empty((len(X), 0)))
 
 
 def _tensor(values: NDArray) -> Tensor:
