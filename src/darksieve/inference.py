@@ -163,7 +163,7 @@ class _FileScorer:
         events, row = self.reader.candidates_of(columns, start)
         n_pairs = 1 if self.pairings is None else len(self.pairings.pairs)
         usable = np.ones(len(events), dtype=bool)
-        for name in self.bundle.features:
+        for name in set(self.bundle.features) - set(self.bundle.may_be_missing):
             usable &= np.isfinite(events[name])
         good = events.select(np.flatnonzero(usable))
         where = (row * n_pairs + (events.candidate % n_pairs if n_pairs > 1 else 0))[usable]

@@ -29,6 +29,7 @@ from darksieve.models.estimator import (
     Classifier,
     Options,
     load_classifier,
+    may_be_missing,
     parse_options,
     read_json,
 )
@@ -79,6 +80,11 @@ class Bundle:
     def n_folds(self) -> int:
         return len(self.classifiers)
 
+    @property
+    def may_be_missing(self) -> tuple[str, ...]:
+        """Features that are NaN where an event lacks the photon."""
+        return may_be_missing(self.options, self.features)
+
     def fold(self, events: Events) -> NDArray[np.int8]:
         """Fold of each event, shape (n,)."""
         return fold_of(events.key, self.n_folds, self.fold_salt)
@@ -89,7 +95,7 @@ class Bundle:
         Raises:
             InputError: If a feature is missing or not finite.
         """
-        check_features(events, self.features, f"bundle {self.name}")
+        check_features(events, self.features, f"bundle {self.name}", self.may_be_missing)
         fold = self.fold(events)
         scores = np.empty(len(events), dtype=np.float32)
         for k, classifier in enumerate(self.classifiers):
@@ -214,8 +220,10 @@ def _seal(directory: Path, document: dict[str, Any], *, with_working_points: boo
     write_json(directory / DOCUMENT, sealed)
 
 
-def check_features(events: Events, features: Sequence[str], place: str) -> None:
-    """Every feature is a column and finite.
+def check_features(
+    events: Events, features: Sequence[str], place: str, missing: Sequence[str] = ()
+) -> None:
+    """Every feature is a column and finite; NaN is allowed in those of ``missing``.
 
     Raises:
         InputError: Names the missing column and the nearest one, or the column with the number of its values
@@ -224,7 +232,9 @@ def check_features(events: Events, features: Sequence[str], place: str) -> None:
     for name in features:
         if name not in events.columns:
             raise InputError(f"{place}: the events have no column {name!r}{nearest(name, events.columns)}")
-        n_bad = int(np.count_nonzero(~np.isfinite(events[name])))
+        values = events[name]
+        bad = np.isinf(values) if name in missing else ~np.isfinite(values)
+        n_bad = int(np.count_nonzero(bad))
         if n_bad:
             raise InputError(
                 f"{place}: feature {name!r} is NaN or infinite in {n_bad} of {len(events)} rows; select those"

@@ -242,7 +242,10 @@ class _Loop(LightningModule):
             fused=self.device.type == "cpu",  # with mixed precision it could not clip gradients
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.options.learning_rate, total_steps=self.n_steps + 1, pct_start=0.2
+            optimiser,
+            max_lr=self.options.learning_rate,
+            total_steps=max(self.n_steps + 1, 10),  # a shorter cycle has no rise
+            pct_start=0.2,
         )
         if self.state.n_epochs:
             self.state.restore(optimiser, schedule)

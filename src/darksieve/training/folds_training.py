@@ -21,6 +21,7 @@ from darksieve.models.estimator import (
     Options,
     PhotonNetworkOptions,
     check_own_mass,
+    may_be_missing,
     parse_options,
 )
 from darksieve.models.scores import EVENT_COLUMNS, Scores
@@ -267,7 +268,7 @@ def _check(
     refuse_truth(features, never_features)
     if isinstance(options, PhotonNetworkOptions):
         check_own_mass(features, options.mass_feature)
-    check_features(events, features, place)
+    check_features(events, features, place, may_be_missing(options, features))
     if not (np.isfinite(events.weight).all() and (events.weight >= 0).all()):
         n_bad = int(np.count_nonzero(~(events.weight >= 0) | ~np.isfinite(events.weight)))
         raise InputError(f"{place}: {n_bad} of {len(events)} weights are negative or not finite")
