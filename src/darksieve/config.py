@@ -76,9 +76,12 @@ class SampleConfig(Section):
 
 
 class PairingsConfig(Section):
-    """Candidates from pairs of photons: branches ``<photon>_<component>``, momenta in the laboratory."""
+    """Candidates from pairs of photons: branches ``<photon>_<component>``, momenta in the laboratory.
 
-    photons: Annotated[list[str], Field(min_length=2, max_length=3)]
+    With four photons an event may lack the third and the fourth, whose momenta are NaN then.
+    """
+
+    photons: Annotated[list[str], Field(min_length=2, max_length=4)]
     momentum: Annotated[list[str], Field(min_length=4, max_length=4)] = ["px", "py", "pz", "E"]
     observable: str = "M_gg"
     true_pair: str | None = None

@@ -25,7 +25,6 @@ from darksieve.progress import bar, say
 from darksieve.workflow.optimising import categoriser
 
 CHUNK_ROWS = 100_000
-_PAIR_NAMES = {2: ("12",), 3: ("12", "13", "23")}
 
 
 def apply_bundle(
@@ -128,9 +127,7 @@ class _FileScorer:
     def added(self) -> list[str]:
         """Names of the branches that are added."""
         name = self.bundle.name
-        suffixes = (
-            [""] if self.pairings is None else [f"_{s}" for s in _PAIR_NAMES[len(self.pairings.photons)]]
-        )
+        suffixes = [""] if self.pairings is None else [f"_{i + 1}{j + 1}" for i, j in self.pairings.pairs]
         names = [f"{name}_score{s}" for s in suffixes]
         if self.boundaries:
             names += [f"{name}_category{s}" for s in suffixes]

@@ -182,3 +182,56 @@ def test_momenta_come_in_the_order_of_the_recipe():
 def test_impossible_recipes_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         PairingRecipe(**arguments)
+
+
+FOUR = PairingRecipe(("gamma1", "gamma2", "gamma3", "gamma4"))
+
+
+def four_photons(n, rng, n_photons):
+    """Laboratory momenta (n, 4, 4) of random photons, NaN beyond the number that each event has."""
+    energy, cosine, phi = rng.uniform(0.3, 5, (n, 4)), rng.uniform(-1, 1, (n, 4)), rng.uniform(-3, 3, (n, 4))
+    sine = np.sqrt(1 - cosine**2)
+    lab = np.stack(
+        [energy * sine * np.cos(phi), energy * sine * np.sin(phi), energy * cosine, energy], axis=-1
+    )
+    lab[np.arange(4) >= n_photons[:, None]] = np.nan
+    return lab
+
+
+def test_events_of_two_three_and_four_photons_make_one_three_and_six_candidates():
+    n_photons = np.array([2, 3, 4, 2, 4])
+    momenta = four_photons(5, np.random.default_rng(1), n_photons)
+    made = build_candidates({}, FOUR, BEAMS, momenta=momenta)
+    np.testing.assert_array_equal(np.bincount(made.event), [1, 3, 6, 1, 6])
+    np.testing.assert_array_equal(made.columns["n_photons"], n_photons[made.event])
+    np.testing.assert_array_equal(made.pairing[made.event == 1], [0, 1, 2])  # as with three photons
+    assert np.isfinite(made.columns["M_gg"]).all()
+    np.testing.assert_array_equal(np.isnan(made.columns["E_recoil"]), n_photons[made.event] < 3)
+    np.testing.assert_array_equal(np.isnan(made.columns["E_extra"]), n_photons[made.event] < 4)
+    assert all(np.isfinite(v).all() for k, v in made.columns.items() if not FOUR.may_be_absent(k))
+
+
+def test_three_photons_are_described_alike_whether_a_fourth_could_be_there():
+    momenta = four_photons(50, np.random.default_rng(2), np.full(50, 3))
+    three = build_candidates({}, RECIPE, BEAMS, momenta=momenta[:, :3])
+    four = build_candidates({}, FOUR, BEAMS, momenta=momenta)
+    np.testing.assert_array_equal(four.event, three.event)
+    for name, values in three.columns.items():
+        np.testing.assert_array_equal(four.columns[name], values, err_msg=name)
+
+
+def test_the_hardest_of_the_others_recoils_and_variables_follow_their_photons():
+    rng = np.random.default_rng(3)
+    momenta = four_photons(200, rng, np.full(200, 4))
+    number = {f"gamma{i + 1}_id": np.full(200, i, dtype=np.int32) for i in range(4)}
+    wanted = [f"{role}_id" for role in ("pair1", "pair2", "recoil", "extra")]
+    energies = ["E_pair1", "E_pair2", "E_recoil", "E_extra"]
+    made = build_candidates(number, FOUR, BEAMS, momenta=momenta, wanted=[*wanted, *energies])
+    cms = BEAMS.to_cms(momenta)[..., 3]
+    for role, energy in zip(wanted, energies, strict=True):
+        np.testing.assert_allclose(
+            made.columns[energy], cms[made.event, made.columns[role]], rtol=1e-6, err_msg=role
+        )
+    assert (made.columns["E_recoil"] >= made.columns["E_extra"]).all()
+    ids = np.stack([made.columns[role] for role in wanted], axis=1)
+    np.testing.assert_array_equal(np.sort(ids, axis=1), np.tile(np.arange(4), (len(ids), 1)))

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.kinematic_fit import PhotonResolution, fit_photons
+from darksieve.datasets.kinematic_fit import PhotonResolution, fit_photons, fit_photons_present
 from darksieve.errors import InputError
 
 BEAMS = Beams.named("belle2")
@@ -212,3 +212,25 @@ def test_resolution_is_the_calorimeters(energy):
     relative = np.sqrt((0.066 / energy) ** 2 + (0.81 / energy**0.25) ** 2 + 1.34**2) / 100
     assert resolution.energy(energy) == pytest.approx(relative * energy)
     assert resolution.angle(energy) == pytest.approx((0.27 + 3.4 / energy**0.5 + 1.8 / energy**0.25) / 1350)
+
+
+def test_events_are_fitted_with_the_photons_that_they_have():
+    """Three of four are fitted as three, whichever is absent; two stay as they are; one is no event."""
+    rng = np.random.default_rng(5)
+    beams = Beams.named("belle2")
+    energy = rng.uniform(2, 5, (6, 4))
+    direction = rng.normal(size=(6, 4, 3))
+    direction /= np.linalg.norm(direction, axis=2, keepdims=True)
+    momenta = np.concatenate([energy[..., None] * direction, energy[..., None]], axis=2)
+    given = momenta.copy()
+    given[1, 3] = given[2, 1] = given[3, 2:] = given[4, 1:] = np.nan
+    given[5, 2, 0] = np.nan  # half a photon
+    fitted = fit_photons_present(given, beams)
+    np.testing.assert_array_equal(fitted.momenta[0], fit_photons(momenta[:1], beams).momenta[0])
+    for row, places in ((1, [0, 1, 2]), (2, [0, 2, 3])):
+        alone = fit_photons(momenta[row : row + 1, places], beams)
+        np.testing.assert_array_equal(fitted.momenta[row, places], alone.momenta[0])
+        np.testing.assert_array_equal(fitted.chi2[row], alone.chi2[0])
+    np.testing.assert_array_equal(fitted.momenta[3, :2], momenta[3, :2])
+    assert fitted.chi2[3] == 0
+    assert not fitted.converged[4:].any()

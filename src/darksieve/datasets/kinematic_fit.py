@@ -115,6 +115,42 @@ def fit_photons(
     return FittedPhotons(out, chi2, np.isfinite(chi2))
 
 
+def fit_photons_present(
+    momenta: NDArray[np.float64], beams: Beams, resolution: PhotonResolution | None = None
+) -> FittedPhotons:
+    """The fit where events may lack photons: each with the photons that it has.
+
+    Three photons or more must carry the whole four-momentum. Two cannot, their recoil being lost, so they
+    stay as they were measured, with a χ² of 0 at no degree of freedom.
+
+    Args:
+        momenta: As of :func:`fit_photons`; all four components NaN for a photon that is not there.
+        beams: The beams.
+        resolution: Widths of energies and angles.
+
+    Returns:
+        Fitted photons, NaN for those that are not there. Events with fewer than two photons, or with a photon
+        of which only a part is finite, have failed.
+    """
+    momenta = np.asarray(momenta, dtype=np.float64)
+    finite = np.isfinite(momenta)
+    there = finite.all(axis=2)  # (n, n_photons)
+    whole = np.logical_or(there, ~finite.any(axis=2)).all(axis=1)
+    out = np.full(momenta.shape, np.nan)
+    chi2 = np.full(len(momenta), np.nan)
+    two = np.flatnonzero(whole & (there.sum(axis=1) == 2))
+    out[two], chi2[two] = momenta[two], 0.0
+    pattern = there @ (1 << np.arange(there.shape[1]))
+    for own in np.unique(pattern):
+        rows = np.flatnonzero(whole & (pattern == own))
+        places = np.flatnonzero(own >> np.arange(there.shape[1]) & 1)
+        if len(rows) and len(places) > 2:
+            fitted = fit_photons(momenta[np.ix_(rows, places)], beams, resolution)
+            out[np.ix_(rows, places)] = fitted.momenta
+            chi2[rows] = fitted.chi2
+    return FittedPhotons(out, chi2, np.isfinite(chi2))
+
+
 @njit(cache=True, nogil=True)
 def _solve_positive(matrix, vector):  # type: ignore[no-untyped-def]
     """Solve a positive definite 4 × 4 system in place by Cholesky; False if it is not positive definite."""

@@ -22,7 +22,7 @@ from darksieve.datasets.events import Events, Role, concatenate
 from darksieve.datasets.expressions import Expression
 from darksieve.datasets.files import SampleFiles, describe, iterate_branches
 from darksieve.datasets.folds import hash_event_key
-from darksieve.datasets.kinematic_fit import fit_photons
+from darksieve.datasets.kinematic_fit import fit_photons, fit_photons_present
 from darksieve.datasets.missing import without_sentinels
 from darksieve.datasets.read_plan import CANDIDATE, ReadPlan
 from darksieve.datasets.read_recipe import ReadRecipe
@@ -203,7 +203,12 @@ class SampleReader:
                 rows = rows.take(np.flatnonzero(selected))
         plan.own.add_to(rows.columns, plan.out)
         rows.columns = {name: rows.columns[name] for name in plan.out}
-        checked = [name for name in plan.out if name not in recipe.may_be_missing]
+        checked = [
+            name
+            for name in plan.out
+            if name not in recipe.may_be_missing
+            and not (recipe.pairings is not None and recipe.pairings.may_be_absent(name))
+        ]
         return self._without_non_finite(info, rows, checked, "finite columns")
 
     def _masses_and_weights(
@@ -272,11 +277,14 @@ class SampleReader:
         assert pairings is not None
         assert recipe.beams is not None
         if self.sample.non_finite != "keep":
-            rows = self._without_non_finite(info, rows, self.plan.momentum_branches, "finite momenta")
+            absent = pairings.absent_branches(fitted=self.plan.fits)
+            needed = [branch for branch in self.plan.momentum_branches if branch not in absent]
+            rows = self._without_non_finite(info, rows, needed, "finite momenta")
         components = pairings.raw_momentum if self.plan.fits else pairings.momentum
         momenta = photon_momenta(rows.columns, pairings.photons, components)
         if self.plan.fits:
-            fitted = fit_photons(momenta, recipe.beams, recipe.resolution)
+            fit = fit_photons_present if pairings.may_lack_photons else fit_photons
+            fitted = fit(momenta, recipe.beams, recipe.resolution)
             self._counter.count("kinematic fit converged", len(rows), int(fitted.converged.sum()))
             kept = np.flatnonzero(fitted.converged)
             momenta = fitted.momenta[kept]

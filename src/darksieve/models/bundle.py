@@ -220,9 +220,7 @@ def _seal(directory: Path, document: dict[str, Any], *, with_working_points: boo
     write_json(directory / DOCUMENT, sealed)
 
 
-def check_features(
-    events: Events, features: Sequence[str], place: str, missing: Sequence[str] = ()
-) -> None:
+def check_features(events: Events, features: Sequence[str], place: str, missing: Sequence[str] = ()) -> None:
     """Every feature is a column and finite; NaN is allowed in those of ``missing``.
 
     Raises:
