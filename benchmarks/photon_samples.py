@@ -23,15 +23,17 @@ from darksieve.datasets.candidates import (
 )
 from darksieve.datasets.kinematic_fit import fit_photons
 from darksieve.datasets.simulation.decays import decay_with_photon, photon_and_recoil, uniform_sphere
-from darksieve.datasets.simulation.measurement import measure
-from darksieve.datasets.simulation.ntuple import ntuple_columns
-from darksieve.datasets.simulation.plans import BackgroundPlan, SignalPlan
-from darksieve.datasets.simulation.qed import three_photon_matrix_element
-from darksieve.datasets.simulation.settings import SimulationSettings
-from darksieve.datasets.simulation.sources import ALP_PDG, ThreePhotonSource, pole_cosine
+from darksieve.datasets.simulation.photons.columns import ntuple_columns
+from darksieve.datasets.simulation.photons.measurement import measure
+from darksieve.datasets.simulation.photons.plans import BackgroundPlan, SignalPlan
+from darksieve.datasets.simulation.photons.qed import three_photon_matrix_element
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
+from darksieve.datasets.simulation.photons.sources import ALP_PDG, ThreePhotonSource, pole_cosine
+from darksieve.datasets.simulation.plans import MassSpectrum
 
 MASS_RANGE = (0.17, 9.8)  # GeV, the scan's
-BLOCK = 50_000
+BLOCK = 20_000  # events of one block of the generators
+PROPOSALS = 50_000  # of importance sampling, drawn at a time
 WANTED = (*KINEMATIC_COLUMNS, *AZIMUTH_COLUMNS)
 RECIPE = PairingRecipe(photons=("gamma1", "gamma2", "gamma3"))
 _QED, _SIGNAL = 901, 902  # numbers of these samples' streams, used by no other sample
@@ -59,7 +61,7 @@ def joined(parts: list[Columns]) -> Columns:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def qed_candidates(settings: SimulationSettings, seed: int) -> Iterator[Columns]:
+def qed_candidates(settings: PhotonSettings, seed: int) -> Iterator[Columns]:
     """Candidates of three-photon events, block by block, without end."""
     source = ThreePhotonSource(settings.beams.sqrt_s, *settings.generator_cuts)
     while True:
@@ -69,17 +71,17 @@ def qed_candidates(settings: SimulationSettings, seed: int) -> Iterator[Columns]
 
 
 def signal_candidates(
-    settings: SimulationSettings,
+    settings: PhotonSettings,
     seed: int,
     *,
     mass_range: tuple[float, float] | None = None,
     masses: tuple[float, ...] = (),
 ) -> Iterator[Columns]:
     """Correctly paired candidates flat in a range or at given masses alike, block by block, without end."""
+    each = tuple((mass, BLOCK // len(masses)) for mass in masses)
+    spectrum = MassSpectrum(each, mass_range)
     while True:
-        each = tuple((mass, BLOCK // len(masses)) for mass in masses)
-        n = sum(number for _, number in each) if masses else BLOCK
-        plan = SignalPlan(_SIGNAL, settings, seed, n, each, mass_range)
+        plan = SignalPlan(_SIGNAL, settings, seed, spectrum.n_events or BLOCK, spectrum)
         yield candidates(plan.make(0).columns, settings.beams, signal=True)[0]
         seed += 1
 
@@ -120,7 +122,7 @@ class Window:
 
 
 def window(
-    settings: SimulationSettings,
+    settings: PhotonSettings,
     mass: float,
     *,
     n_background: int,
@@ -149,7 +151,7 @@ def window(
 
 
 def _weighted_pairs(
-    settings: SimulationSettings, mass: float, reach: float, rng: np.random.Generator
+    settings: PhotonSettings, mass: float, reach: float, rng: np.random.Generator
 ) -> tuple[Columns, NDArray[np.float64]]:
     """Measured and fitted pairs of QED photons within a reach of a mass, and their weights.
 
@@ -159,10 +161,10 @@ def _weighted_pairs(
     sqrt_s = settings.beams.sqrt_s
     min_energy, low, high = settings.generator_cuts
     pole = 0.99  # the recoil's cosine is drawn where detectors see it, by 1/(1 - c²)
-    masses = rng.uniform(max(mass - reach, 0.02), min(mass + reach, sqrt_s - 0.02), BLOCK)
-    cosine = pole_cosine(rng, BLOCK, max(low, -pole), min(high, pole))
-    recoil, pair = photon_and_recoil(sqrt_s, masses, cosine, rng.uniform(-np.pi, np.pi, BLOCK))
-    first, second = decay_with_photon(pair, masses, 0.0, *uniform_sphere(rng, BLOCK))
+    masses = rng.uniform(max(mass - reach, 0.02), min(mass + reach, sqrt_s - 0.02), PROPOSALS)
+    cosine = pole_cosine(rng, PROPOSALS, max(low, -pole), min(high, pole))
+    recoil, pair = photon_and_recoil(sqrt_s, masses, cosine, rng.uniform(-np.pi, np.pi, PROPOSALS))
+    first, second = decay_with_photon(pair, masses, 0.0, *uniform_sphere(rng, PROPOSALS))
     photons = np.stack([recoil, first, second], axis=1)  # (n, 3, 4)
     cosines = photons[..., 2] / photons[..., 3]
     seen = ((photons[..., 3] > min_energy) & (cosines > low) & (cosines < high)).all(axis=1)
