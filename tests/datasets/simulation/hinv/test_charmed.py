@@ -12,8 +12,8 @@ from darksieve.datasets.simulation.hinv.charmed import (
     find_d_s,
     find_d_zero,
 )
-from darksieve.datasets.simulation.hinv.phase_space import invariant_mass
 from darksieve.datasets.simulation.hinv.signal_decays import decay_signals
+from darksieve.datasets.simulation.phase_space import invariant_mass
 
 WINDOWS = MassWindows(phi=0.02, k_short=0.015, pi0=0.02, d_s=0.03, d_zero=0.03, d_zero_with_pi0=0.06)
 CHARGE = {211: 1, 321: 1, 22: 0}

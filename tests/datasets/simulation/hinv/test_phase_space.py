@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from darksieve.constants import D_ZERO_MASS, KAON_MASS, PHI_MASS, PI0_MASS, PION_MASS
-from darksieve.datasets.simulation.hinv.phase_space import (
+from darksieve.datasets.simulation.phase_space import (
     boosted,
     breakup_momentum,
     cosine_squared,

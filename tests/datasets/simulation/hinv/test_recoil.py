@@ -5,9 +5,9 @@ import pytest
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.hinv.channels import CHANNELS
-from darksieve.datasets.simulation.hinv.phase_space import boosted, with_mass
 from darksieve.datasets.simulation.hinv.recoil import recoil
 from darksieve.datasets.simulation.hinv.signal_decays import decay_signals
+from darksieve.datasets.simulation.phase_space import boosted, with_mass
 
 BEAMS = Beams.named("belle")
 N = 4000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from darksieve.datasets.simulation.hinv.channels import CHANNELS, INVISIBLE_PDG
-from darksieve.datasets.simulation.hinv.phase_space import invariant_mass
 from darksieve.datasets.simulation.hinv.signal_decays import FROM_B, decay_signals
+from darksieve.datasets.simulation.phase_space import invariant_mass
 from darksieve.errors import InputError
 
 

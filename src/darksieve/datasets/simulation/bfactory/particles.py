@@ -74,18 +74,25 @@ class ParticleBatch:
 
     def taken(self, events: NDArray[np.int64]) -> ParticleBatch:
         """The chosen events, in that order."""
-        counts = np.diff(self.offsets)[events]
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        shift = self.offsets[:-1][events] - offsets[:-1]
-        rows = np.arange(offsets[-1]) + np.repeat(shift, counts)
-        mother = self.mother[rows]
+        offsets, rows, mother = take_events(self.offsets, self.mother, events)
         return replace(
             self,
             offsets=offsets,
-            mother=np.where(mother >= 0, mother - np.repeat(shift, counts), -1),
+            mother=mother,
             **{name: getattr(self, name)[rows] for name in _OF_PARTICLES},
             **{name: getattr(self, name)[events] for name in _OF_EVENTS},
         )
+
+
+def take_events(
+    offsets: NDArray[np.int64], mother: NDArray[np.int64], events: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """New offsets, the old rows in their new order, and their mothers' new places, of chosen events."""
+    counts = np.diff(offsets)[events]
+    new_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    shift = np.repeat(offsets[:-1][events] - new_offsets[:-1], counts)
+    rows = np.arange(new_offsets[-1]) + shift
+    return new_offsets, rows, np.where(mother[rows] >= 0, mother[rows] - shift, -1)
 
 
 _OF_PARTICLES = ("pdg", "momenta", "vertices", "ancestor", "position", "is_final")

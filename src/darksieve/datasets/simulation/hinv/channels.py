@@ -18,7 +18,7 @@ from darksieve.constants import (
     PION_MASS,
     PROTON_MASS,
 )
-from darksieve.datasets.simulation.hinv.phase_space import breakup_momentum
+from darksieve.datasets.simulation.phase_space import breakup_momentum
 from darksieve.errors import InputError, nearest
 
 INVISIBLE_PDG = 9000006  # X: no decay, no interaction

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.hinv.channels import Channel
-from darksieve.datasets.simulation.hinv.phase_space import to_rest_frame, with_mass
+from darksieve.datasets.simulation.phase_space import to_rest_frame, with_mass
 
 Floats = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from darksieve.datasets.simulation.hinv.channels import (
     Channel,
     SecondaryDecay,
 )
-from darksieve.datasets.simulation.hinv.phase_space import (
+from darksieve.datasets.simulation.phase_space import (
     Floats,
     boosted,
     cosine_squared,
