@@ -14,8 +14,8 @@ from darksieve.datasets.simulation.bfactory.detected import (
 )
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch, side_by_side
 from darksieve.datasets.simulation.hinv.channels import CHANNELS
-from darksieve.datasets.simulation.hinv.phase_space import boosted, phase_space_at_rest, with_mass
 from darksieve.datasets.simulation.hinv.signal_side import signal_side
+from darksieve.datasets.simulation.phase_space import boosted, phase_space_at_rest, with_mass
 from darksieve.datasets.simulation.photons.clusters import PHOTON, SHAPES
 
 KIND = {11: 0, 13: 1, 211: 2, 321: 3, 2212: 4}

@@ -6,8 +6,8 @@ import pytest
 from darksieve.constants import K_SHORT_CTAU_MM
 from darksieve.datasets.simulation.bfactory.particles import Position
 from darksieve.datasets.simulation.hinv.channels import CHANNELS, INVISIBLE_PDG
-from darksieve.datasets.simulation.hinv.phase_space import invariant_mass, with_mass
 from darksieve.datasets.simulation.hinv.signal_side import signal_side
+from darksieve.datasets.simulation.phase_space import invariant_mass, with_mass
 
 CHARGE = {211: 1, 321: 1, 2212: 1, 431: 1, 521: 1}
 N = 200

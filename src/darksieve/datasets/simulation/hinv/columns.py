@@ -12,9 +12,9 @@ from darksieve.datasets.names import root_name
 from darksieve.datasets.simulation.hinv.h_candidates import HCandidates
 from darksieve.datasets.simulation.hinv.objects import EventObjects
 from darksieve.datasets.simulation.hinv.pairs import WRONG, Pairs, RestOfEvent
-from darksieve.datasets.simulation.hinv.phase_space import invariant_mass
 from darksieve.datasets.simulation.hinv.recoil import Recoil
 from darksieve.datasets.simulation.ntuple import Columns
+from darksieve.datasets.simulation.phase_space import invariant_mass
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -18,8 +18,8 @@ from darksieve.datasets.simulation.hinv.channels import (
 )
 from darksieve.datasets.simulation.hinv.charmed import MAX_DAUGHTERS, MeasuredObjects, find_d_s, find_d_zero
 from darksieve.datasets.simulation.hinv.objects import PID_ORDER, EventObjects
-from darksieve.datasets.simulation.hinv.phase_space import with_mass
 from darksieve.datasets.simulation.hinv.selection import HSelection
+from darksieve.datasets.simulation.phase_space import with_mass
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -15,8 +15,8 @@ from darksieve.datasets.simulation.hinv.channels import (
     PI0_PDG,
     Channel,
 )
-from darksieve.datasets.simulation.hinv.phase_space import Floats, boosted, invariant_mass
 from darksieve.datasets.simulation.hinv.signal_decays import DecayedSignals, decay_signals
+from darksieve.datasets.simulation.phase_space import Floats, boosted, invariant_mass
 
 Integers = NDArray[np.int64]
 
