@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.atomic import sha256_of_file
 from darksieve.config import SearchConfig
-from darksieve.datasets.corrections import OUTSIDE, CorrectionTable, bin_columns, correct, uncorrected
+from darksieve.datasets.corrections import (
+    OUTSIDE,
+    CorrectionTable,
+    EigenVariations,
+    bin_columns,
+    correct,
+    uncorrected,
+)
 from darksieve.datasets.events import Events
 from darksieve.errors import InputError
 from darksieve.evaluation.correction_sizes import Correction
@@ -36,6 +42,11 @@ class SearchCorrection:
     def name(self) -> str:
         """Its name in the config."""
         return self.correction.name
+
+    @property
+    def variations(self) -> EigenVariations:
+        """Of its table."""
+        return self.correction.variations
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -92,12 +103,41 @@ def bins_of(table: CandidateTable, corrections: tuple[SearchCorrection, ...]) ->
     }
 
 
-def identity_of_corrections(config: SearchConfig) -> dict[str, Any]:
-    """What the candidates' weights depend on: config and tables."""
+def identity_of_factors(corrections: tuple[SearchCorrection, ...]) -> dict[str, Any]:
+    """What the candidates' weights depend on; not the covariance, which only the limits see."""
     return {
-        name: [given.model_dump(mode="json", exclude={"file"}), sha256_of_file(given.file)]
-        for name, given in config.corrections.items()
+        given.name: [
+            sorted(given.samples),
+            given.objects,
+            given.correction.table.outside,
+            given.correction.table.values.tolist(),
+            [[axis.branch, axis.edges.tolist()] for axis in given.correction.table.axes],
+        ]
+        for given in corrections
     }
+
+
+def identity_of_variations(corrections: tuple[SearchCorrection, ...]) -> dict[str, Any]:
+    """What the nuisances depend on beside the factors."""
+    return {
+        given.name: [part.tolist() for part in (given.variations.shifts, given.variations.rest)]
+        for given in corrections
+    }
+
+
+def lines_of(corrections: tuple[SearchCorrection, ...]) -> list[str]:
+    """A line for each, for the user."""
+    lines = []
+    for given in corrections:
+        table, variations = given.correction.table, given.variations
+        rest = ", the rest is one more" if variations.rest.any() else ""
+        samples = ", ".join(sorted(given.samples))
+        kept = f"keep {100 * variations.fraction_kept:.4g} % of its variance"
+        lines.append(
+            f"correction {given.name}: {table.name}, {len(table.values)} bins, on {samples};"
+            f" {len(variations.shifts)} nuisances {kept}{rest}"
+        )
+    return lines
 
 
 def describe_corrections(
@@ -106,7 +146,7 @@ def describe_corrections(
     """What each correction did, for the metrics: factors by sample, and how much variance is kept."""
     described: dict[str, Mapping[str, Any]] = {}
     for given in corrections:
-        table, variations = given.correction.table, given.correction.variations
+        table, variations = given.correction.table, given.variations
         samples = {}
         for sample in events.samples:
             if sample.name not in given.samples:

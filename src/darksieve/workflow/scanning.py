@@ -47,7 +47,7 @@ from darksieve.run_folder import StageRecord
 from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
-from darksieve.workflow.correcting import bins_of, load_corrections
+from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
 from darksieve.workflow.samples import (
@@ -180,6 +180,7 @@ def scan(context: Context, simulation: Simulation) -> None:
         {name: sample.peaking for name, sample in config.samples.items()},
         config.seed,
         context.unblind,
+        identity_of_variations(load_corrections(config)),
     ]
     if context.unblind:
         depends_on.append(config.pseudo_data.model_dump(mode="json"))
