@@ -257,6 +257,30 @@ def clear(folder: CacheFolder = None) -> None:
     typer.echo(clear_cache(folder))
 
 
+class Target(StrEnum):
+    """What a bundle can be exported to."""
+
+    ONNX = "onnx"
+
+
+@app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", metavar="BUNDLE")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="DIR")],
+    to: Annotated[Target, typer.Option("--to", help="What to make of it.")] = Target.ONNX,
+) -> None:
+    """Export a bundle's networks, and compare the result with them on events of the training."""
+    from darksieve.models.bundle import Bundle
+    from darksieve.models.export import export_onnx
+
+    loaded = Bundle.load(bundle)
+    parity = export_onnx(loaded, output)
+    typer.echo(
+        f"{output}: {loaded.n_folds} graphs ({to.value}); on {parity.n_rows} events no probability differs by"
+        f" more than {parity.largest_difference:.1g}"
+    )
+
+
 def main() -> None:
     """Entry point: 0 done, 1 the work failed, 2 the input is wrong; one message on standard error."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # at any place of the line

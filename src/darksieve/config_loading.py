@@ -176,11 +176,7 @@ def load_config(source: str | Path, overrides: Iterable[str] = (), seed: int | N
             continue
         anchored = [str(folder / pattern) for pattern in sample.files]  # an absolute pattern stays itself
         samples[name] = sample.model_copy(update={"files": anchored})
-    corrections = {
-        name: correction.model_copy(update={"file": str(folder / correction.file)})
-        for name, correction in config.corrections.items()
-    }
-    return config.model_copy(update={"samples": samples, "corrections": corrections})
+    return config.model_copy(update={"samples": samples})
 
 
 def to_yaml(config: SearchConfig) -> str:

@@ -59,6 +59,12 @@ def apply_bundle(
         with bar(f"score {source.name}") as progress:
             n_rows = scorer.write(target, progress)
         say(f"{target}: {n_rows} rows with {', '.join(scorer.added)}")
+        if scorer.n_outside and bundle.mass_range is not None:
+            low, high = bundle.mass_range
+            say(
+                f"{target}: {scorer.n_outside} candidates have {bundle.mass_column} outside {low:.3g} to"
+                f" {high:.3g} GeV, where the training had no signal; their scores are extrapolated"
+            )
     return [target for _, target in pairs]
 
 
@@ -82,6 +88,8 @@ def _targets(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 
 class _FileScorer:
     """Scores one file; the constructor checks all that can be checked without reading events."""
+
+    n_outside = 0  # candidates outside the masses of the training
 
     def __init__(self, bundle: Bundle, path: Path, tree: str) -> None:
         assert bundle.reading is not None
@@ -142,6 +150,7 @@ class _FileScorer:
         if lost:
             say(f"{self.path}: branches that hold lists are not copied: {', '.join(lost)}")
         n_rows = 0
+        self.n_outside = 0
         with atomic_path(target) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(1)) as file:
             written: Any = None
             for columns, start in iterate_branches(self.path, self.info.tree, flat, CHUNK_ROWS):
@@ -166,6 +175,7 @@ class _FileScorer:
         where = (row * n_pairs + (events.candidate % n_pairs if n_pairs > 1 else 0))[usable]
         score = np.full(n * n_pairs, np.nan, np.float32)
         own = self.bundle.score(good)
+        self.n_outside += int(np.count_nonzero(~self.bundle.in_mass_range(good)))
         score[where] = own
         name = self.bundle.name
         added: dict[str, NDArray] = dict(zip(self.added, score.reshape(n, n_pairs).T, strict=False))

@@ -169,3 +169,12 @@ def test_a_kill_while_working_points_are_attached_leaves_a_whole_bundle(tmp_path
     Bundle.load(tmp_path)
     attach_working_points(tmp_path, {"points": []})
     assert Bundle.load(tmp_path).working_points == {"points": []}
+
+
+def test_the_ensemble_is_the_mean_of_all_folds_and_spreads_as_they_do(bundle):
+    events = make_events(seed=2)
+    mean, spread = bundle.ensemble(events)
+    each = np.stack([c.predict_proba(events.matrix(FEATURES))[:, 1] for c in bundle.classifiers])
+    np.testing.assert_allclose(mean, each.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(spread, each.std(axis=0, ddof=1), atol=1e-6)
+    assert spread.max() > 1e-3

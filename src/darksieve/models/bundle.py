@@ -4,6 +4,7 @@ Layout of the directory (documents are JSON; nothing is ever unpickled)::
 
     bundle.json            format, model, options, features, schema, folds, mass range, hashes, version,
                            and the SHA-256 of every other file and of itself
+    examples.safetensors   some rows of the training, on which an export is compared with the models
     fold0/ … fold{k-1}/    one fitted model each: network.json + weights.safetensors, or bdt.json + trees.ubj
     working_points.json    where there are some
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from darksieve import __version__
@@ -32,11 +34,13 @@ from darksieve.models.estimator import (
     may_be_missing,
     parse_options,
     read_json,
+    write_bytes,
 )
 
 FORMAT = "darksieve-bundle/1"
 DOCUMENT = "bundle.json"
 WORKING_POINTS = "working_points.json"
+EXAMPLES = "examples.safetensors"
 _ROWS_AT_ONCE = 262_144
 
 
@@ -59,6 +63,7 @@ class Bundle:
         version: Of darksieve.
         working_points: Document with score boundaries, or None.
         reading: How candidates are made of a file's rows, for inference, or None.
+        examples: Some rows of the training, shape (n, n_features), or None.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Bundle:
     version: str = __version__
     working_points: Mapping[str, Any] | None = None
     reading: Mapping[str, Any] | None = None
+    examples: NDArray[np.float32] | None = None
 
     @property
     def n_folds(self) -> int:
@@ -98,11 +104,32 @@ class Bundle:
         check_features(events, self.features, f"bundle {self.name}", self.may_be_missing)
         fold = self.fold(events)
         scores = np.empty(len(events), dtype=np.float32)
-        for k, classifier in enumerate(self.classifiers):
+        for k in range(self.n_folds):
             rows = np.flatnonzero(fold == k)
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                some = rows[start : start + _ROWS_AT_ONCE]
-                scores[some] = classifier.predict_proba(feature_matrix(events, self.features, some))[:, 1]
+            scores[rows] = self._scores_of_fold(k, events, rows)
+        return scores
+
+    def ensemble(self, events: Events) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean score of all folds' models and its uncertainty, the spread among them, shape (n,) each.
+
+        For events that no model was trained on, as data are: of an event of the training all models but one
+        have seen it. Working points hold for :meth:`score`, which is what the rest of the chain uses.
+
+        Raises:
+            InputError: If a feature is missing or not finite.
+        """
+        check_features(events, self.features, f"bundle {self.name}", self.may_be_missing)
+        rows = np.arange(len(events))
+        scores = np.stack([self._scores_of_fold(k, events, rows) for k in range(self.n_folds)])
+        return scores.mean(axis=0), scores.std(axis=0, ddof=1)
+
+    def _scores_of_fold(self, fold: int, events: Events, rows: NDArray) -> NDArray[np.float32]:
+        """Scores of some rows by the model of a fold, in blocks that fit into memory."""
+        scores = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            X = feature_matrix(events, self.features, some)
+            scores[start : start + len(some)] = self.classifiers[fold].predict_proba(X)[:, 1]
         return scores
 
     def in_mass_range(self, events: Events) -> NDArray[np.bool_]:
@@ -126,6 +153,9 @@ class Bundle:
             shutil.rmtree(old)
         for k, classifier in enumerate(self.classifiers):
             classifier.save(directory / f"fold{k}")
+        (directory / EXAMPLES).unlink(missing_ok=True)
+        if self.examples is not None:
+            write_bytes(directory / EXAMPLES, safetensors.numpy.save({"X": self.examples}))
         if self.working_points is not None:
             write_json(directory / WORKING_POINTS, self.working_points)
         document = {
@@ -175,6 +205,9 @@ class Bundle:
         model = document["model"]
         options = parse_options(model, document["options"])
         with_points = WORKING_POINTS in document["files"]
+        examples = None
+        if EXAMPLES in document["files"]:
+            examples = safetensors.numpy.load((directory / EXAMPLES).read_bytes())["X"]
         return cls(
             name=document["name"],
             model=model,
@@ -192,6 +225,7 @@ class Bundle:
             version=document["version"],
             working_points=read_json(directory / WORKING_POINTS) if with_points else None,
             reading=document["reading"],
+            examples=examples,
         )
 
 
@@ -212,6 +246,7 @@ def attach_working_points(directory: Path | str, working_points: Mapping[str, An
 def _seal(directory: Path, document: dict[str, Any], *, with_working_points: bool = True) -> None:
     """Write ``bundle.json`` with the hashes of the bundle's files and its own."""
     files = [p for p in directory.glob("fold*/*") if p.is_file()]
+    files += [p for p in [directory / EXAMPLES] if p.is_file()]
     if with_working_points and (directory / WORKING_POINTS).is_file():
         files.append(directory / WORKING_POINTS)
     sealed = {name: value for name, value in document.items() if name != "sha256"}

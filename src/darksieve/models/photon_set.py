@@ -171,7 +171,7 @@ class SetAttention(nn.Module):
         photons, pairs, context, mask = inputs.split(self.sizes, dim=1)
         n, k = self.n_photons, photons.shape[1] // self.n_photons
         photons = photons.unflatten(1, (n, k))
-        rows = len(inputs)
+        rows = inputs.shape[0]
         seen = [
             photons,
             context[:, None].expand(rows, n, context.shape[1]),
@@ -181,7 +181,7 @@ class SetAttention(nn.Module):
         hidden = (mask - 1)[:, None, :, None] * _HIDDEN  # (rows, 1, n, 1): 0 there, −10⁴ absent
         masses = None
         if self.has_pairs:
-            own = torch.zeros(rows, 1, dtype=pairs.dtype, device=pairs.device)
+            own = torch.zeros_like(mask[:, :1])
             masses = torch.cat([pairs, own], dim=1)[:, self.table].unflatten(1, (n, n))[..., None]
         for attend in self.rounds:
             x = attend(x, masses, hidden)

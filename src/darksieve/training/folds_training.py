@@ -161,6 +161,7 @@ def train_bundle(
         fold_salt=fold_salt,
         data_hash=digest_of(plans, events.key),
         config_hash=config_hash,
+        examples=_examples(events, features, plans[0]),
     )
     score = bundle.score(events)
     history = tuple(
@@ -233,6 +234,12 @@ def _folder(given: Path | str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="darksieve-") as name:
         yield Path(name)
+
+
+def _examples(events: Events, features: tuple[str, ...], plan: FoldPlan, n: int = 512) -> NDArray[np.float32]:
+    """Rows spread over the training of a fold, which keys have shuffled, shape (n, n_features)."""
+    rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(n, len(plan.rows))).astype(int)]
+    return np.ascontiguousarray(feature_matrix(events, features, rows))
 
 
 def _history(
