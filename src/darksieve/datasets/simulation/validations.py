@@ -35,11 +35,30 @@ def _photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     return validate_photons(samples, seed)
 
 
+def _displaced(samples: Sequence[SimulatedFile], seed: int) -> Validation:
+    from darksieve.datasets.simulation.displaced.validation import validate_displaced
+
+    return validate_displaced(samples, seed)
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "photons",
         ("qed_3gamma", "gamma_gamma", "gamma_eta", "gamma_etaprime", "gamma_omega", "gamma_alp"),
         _photons,
+    ),
+    Family(
+        "displaced",
+        (
+            "dark_higgs_mumu",
+            "dark_higgs_pipi",
+            "dark_higgs_kk",
+            "displaced_kshort",
+            "displaced_lambda",
+            "displaced_prompt",
+            "displaced_b_decay",
+        ),
+        _displaced,
     ),
 )
 
