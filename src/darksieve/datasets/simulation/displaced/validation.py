@@ -58,8 +58,8 @@ def validate_displaced(samples: Sequence[SimulatedFile], seed: int) -> Validatio
         "Displaced vertices",
         (
             "Lifetimes, spectra, conversions and vertices are those of a standard sample with the run's"
-            " settings. The efficiency is that of the preselection, against cτ of h'; cτ of χ2 is drawn as the"
-            " config says.",
+            " settings. The efficiency is that of the preselection, against cτ of h'; cτ of χ2 is drawn as"
+            " the config says.",
             "Backgrounds come from parametrised spectra; that particles of one event know nothing of each"
             " other, and that two-photon and Bhabha events are missing, is not checked here.",
         ),
