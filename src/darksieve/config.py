@@ -75,6 +75,21 @@ class SampleConfig(Section):
         return self
 
 
+class CorrectionConfig(Section):
+    """A table of factors on the weights of simulated events, with its covariance (docs/corrections.md).
+
+    It is for the ``samples`` that are named, or for all of the ``roles``. With ``objects`` each of them is
+    corrected in turn: they replace ``{object}`` in the table's branches. ``keep`` is the least fraction of
+    the variance that its eigen-variations make up.
+    """
+
+    file: str
+    samples: Annotated[list[str], Field(min_length=1)] | None = None
+    roles: Annotated[list[Literal["signal", "background"]], Field(min_length=1)] = ["signal", "background"]
+    objects: list[str] = Field(default_factory=list)
+    keep: Fraction = 0.99
+
+
 class PairingsConfig(Section):
     """Candidates from pairs of photons: branches ``<photon>_<component>``, momenta in the laboratory.
 
@@ -258,6 +273,7 @@ class SearchConfig(Section):
     ]
     never_features: list[str] = Field(default_factory=list)
     samples: Annotated[dict[Name, SampleConfig], Field(min_length=1)]
+    corrections: dict[Name, CorrectionConfig] = Field(default_factory=dict)
     pseudo_data: PseudoDataConfig = PseudoDataConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     channels: Annotated[dict[Name, ChannelConfig], Field(min_length=1)] = Field(
@@ -299,6 +315,13 @@ class SearchConfig(Section):
             without = [name for name in self.channels if name not in used]
             if without:
                 raise ValueError(f"channels {without} have no classifier; name them in classifiers.channels")
+        for name, correction in self.corrections.items():
+            for sample in correction.samples or ():
+                if sample not in self.samples or self.samples[sample].role == "data":
+                    there = [s for s, given in self.samples.items() if given.role != "data"]
+                    raise ValueError(
+                        f"corrections.{name}.samples: {sample!r} is no simulated sample; there are {there}"
+                    )
         if self.interpretation.parameter == "branching_fraction":
             missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
             if missing:

@@ -176,7 +176,11 @@ def load_config(source: str | Path, overrides: Iterable[str] = (), seed: int | N
             continue
         anchored = [str(folder / pattern) for pattern in sample.files]  # an absolute pattern stays itself
         samples[name] = sample.model_copy(update={"files": anchored})
-    return config.model_copy(update={"samples": samples})
+    corrections = {
+        name: correction.model_copy(update={"file": str(folder / correction.file)})
+        for name, correction in config.corrections.items()
+    }
+    return config.model_copy(update={"samples": samples, "corrections": corrections})
 
 
 def to_yaml(config: SearchConfig) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from scipy.stats import chi2 as chi2_distribution
 
 from darksieve.errors import InputError
 from darksieve.evaluation.background_model import expected_counts, fit_windows
+from darksieve.evaluation.correction_sizes import Correction, Sizes, signal_sizes, yield_sizes
 from darksieve.evaluation.crystal_ball_fit import effective_events
 from darksieve.evaluation.scan_grid import (
     Interval,
@@ -57,6 +58,7 @@ class ScanCandidates:
         sample: Name of the sample.
         is_quote: Rows of the part that quotes sensitivities, not of the one that chose the working points.
         category: 1 … n, 0 for rejected rows.
+        bins: Correction -> bins of its table that each row uses, shape (n, n_objects).
     """
 
     observable: NDArray[np.float64]
@@ -67,9 +69,11 @@ class ScanCandidates:
     sample: NDArray[np.str_]
     is_quote: NDArray[np.bool_]
     category: NDArray[np.int64]
+    bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        lengths = {name: len(values) for name, values in vars(self).items()}
+        columns = {name: values for name, values in vars(self).items() if name != "bins"} | dict(self.bins)
+        lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of different lengths: {lengths}")
         bad = (self.category > 0) & ~np.isfinite(self.observable)
@@ -206,6 +210,7 @@ def make_channels(
     quote_fraction: float = 0.5,
     mass_range: Interval | None = None,
     background: BackgroundChoice | None = None,
+    corrections: Sequence[Correction] = (),
     unblind: bool = False,
 ) -> tuple[ScanChannel, ...]:
     """One channel for each category: shapes and expected backgrounds from the quoting part, data if
@@ -223,6 +228,7 @@ def make_channels(
         quote_fraction: Share of the events in the quoting part; 1 if no events chose anything.
         mass_range: Hypotheses that this channel sees.
         background: What is fitted, where it differs from the scan's choice.
+        corrections: What was applied to the weights, whose uncertainty moves signal and peaks.
         unblind: Whether rows of data are counted.
 
     Raises:
@@ -240,7 +246,7 @@ def make_channels(
         name=name,
     )
     smooth, peaks = _split_peaks(
-        candidates, common, quoted, peaking, peaking_uncertainty, quote_fraction, n_categories
+        candidates, common, quoted, peaking, peaking_uncertainty, quote_fraction, n_categories, corrections
     )
     channels = []
     for c in range(1, n_categories + 1):
@@ -266,6 +272,7 @@ def make_channels(
                 counts=counts,
                 mass_range=mass_range,
                 background=background,
+                sizes=_signal_sizes(candidates, signal & (candidates.category == c), corrections),
             )
         )
     return tuple(channels)
@@ -312,6 +319,7 @@ def _split_peaks(
     uncertainty: float,
     quote_fraction: float,
     n_categories: int,
+    corrections: Sequence[Correction] = (),
 ) -> tuple[NDArray[np.bool_], dict[int, tuple[PeakingBackground, ...]]]:
     """Rows of the smooth background, and the peaks of each category."""
     position = common.shape.position
@@ -330,19 +338,31 @@ def _split_peaks(
             weight = candidates.weight[mine] / quote_fraction
             if not weight.sum() > 0:
                 continue
+            used = {name: bins[mine] for name, bins in candidates.bins.items()}
+            sizes = yield_sizes(corrections, weight, used)
             if effective_events(weight) >= OWN_PEAK_EVENTS:
-                of_category.append(
-                    fit_peaking_background(
-                        candidates.observable[mine], weight, name=sample, uncertainty=uncertainty
-                    )
+                own = fit_peaking_background(
+                    candidates.observable[mine], weight, name=sample, uncertainty=uncertainty
                 )
+                of_category.append(replace(own, sizes=sizes))
                 continue
             if pooled is None:
                 pooled = fit_peaking_background(
                     candidates.observable[rows], candidates.weight[rows], name=sample, uncertainty=uncertainty
                 )
-            of_category.append(PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty))
+            of_category.append(
+                PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty, sizes)
+            )
     return smooth, {c: tuple(of_category) for c, of_category in peaks.items()}
+
+
+def _signal_sizes(
+    candidates: ScanCandidates, rows: NDArray[np.bool_], corrections: Sequence[Correction]
+) -> Callable[[ArrayLike], Sizes] | None:
+    if not corrections:
+        return None
+    bins = {name: of_rows[rows] for name, of_rows in candidates.bins.items()}
+    return signal_sizes(corrections, candidates.mass[rows], candidates.weight[rows], bins)
 
 
 def _near(mass: NDArray, mass_range: Interval | None) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from darksieve.errors import InputError
 from darksieve.evaluation.background_model import Family, WindowBackgrounds, fit_windows
+from darksieve.evaluation.correction_sizes import Sizes
 from darksieve.evaluation.limits.document import FORMAT, SearchModel
 from darksieve.evaluation.scan_grid import Interval, Resolution, place_windows
 from darksieve.evaluation.signal_shape import SignalShape
@@ -71,6 +72,8 @@ class ScanChannel:
         counts: Data, shape (n_bins,); None while blind.
         mass_range: Hypotheses that this channel sees, both ends included; None for all.
         background: What is fitted, where it differs from the scan's choice.
+        sizes: Masses, shape (n,), to relative changes of the signal yield, shape (n,), for one standard
+            deviation of nuisances that channels and masses share; None for none.
     """
 
     name: str
@@ -85,6 +88,7 @@ class ScanChannel:
     counts: NDArray | None = None
     mass_range: Interval | None = None
     background: BackgroundChoice | None = None
+    sizes: Callable[[ArrayLike], Sizes] | None = None
 
     def sees(self, masses: ArrayLike) -> NDArray[np.bool_]:
         """Whether each hypothesis is in the channel's range."""
@@ -158,7 +162,7 @@ def build_search_model(
             "parameter": {"name": parameter[0], "unit": parameter[1]},
             "channels": [_channel_head(channel, channel.background or background) for channel in channels],
             "points": points,
-            "nuisances": _nuisances(uncertainties or Uncertainties()),
+            "nuisances": [*_nuisances(uncertainties or Uncertainties()), *_shared_nuisances(of_points)],
         },
         source="search document of the run",
     )
@@ -231,6 +235,7 @@ def _channel_entries(
     yields = channel.yield_per_unit(masses) * inside
     peak_fractions = [peak.expected * peak.shape.bin_fractions(channel.edges) for peak in channel.peaks]
     in_peaks = [np.concatenate([[0.0], np.cumsum(np.where(windows.usable, n, 0.0))]) for n in peak_fractions]
+    sizes = {} if channel.sizes is None else channel.sizes(masses)
     entries: list[dict[str, Any] | None] = []
     for i in range(len(masses)):
         kept = windows.usable[windows.first[i] : windows.last[i]]
@@ -249,6 +254,8 @@ def _channel_entries(
             **shape.one(i).as_dict(),
             "background": _family(choice) | _expectation(fitted, i) | ({"peaking": peaks} if peaks else {}),
         }
+        if sizes:
+            entry["sizes"] = {name: float(of_mass[i]) for name, of_mass in sizes.items()}
         excluded = windows.excluded_in(i)
         if excluded:
             entry["exclude"] = [list(interval) for interval in excluded]
@@ -267,7 +274,16 @@ def _peak(peak: PeakingBackground) -> dict[str, Any]:
         **peak.shape.as_dict(),
         "yield": peak.expected,
         "uncertainty": peak.uncertainty,
+        **({"sizes": dict(peak.sizes)} if peak.sizes else {}),
     }
+
+
+def _shared_nuisances(of_points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those whose sizes are given at the points."""
+    names = dict.fromkeys(
+        name for of_point in of_points for entry in of_point.values() for name in entry.get("sizes", ())
+    )
+    return [{"name": name, "on": "yield", "kind": "log_normal"} for name in names]
 
 
 def _nuisances(sizes: Uncertainties) -> list[dict[str, Any]]:

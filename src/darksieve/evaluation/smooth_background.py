@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,12 +29,14 @@ class PeakingBackground:
         shape: Its shape in the unit of the observable.
         expected: Events on the whole real line, at the search's luminosity.
         uncertainty: Relative, of the normalisation.
+        sizes: Relative change for one standard deviation of nuisances that it shares with the signal.
     """
 
     name: str
     shape: CrystalBall
     expected: float
     uncertainty: float
+    sizes: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def fit_peaking_background(

@@ -18,6 +18,7 @@ from darksieve.evaluation.objectives import make_objective
 from darksieve.evaluation.published import published_names
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.context import beams_of
+from darksieve.workflow.correcting import lines_of
 from darksieve.workflow.samples import (
     Reading,
     channel_expression,
@@ -65,6 +66,7 @@ def check_search(config: SearchConfig) -> list[str]:
     _check_pseudo_data(config)
     _refuse_truth_in_selections(config)
     reading = Reading(config, tuple(features))
+    lines.extend(lines_of(reading.corrections))
     _check_simulated_branches(config, reading)
     masses: dict[str, tuple[float, ...]] = {}
     for name, sample in config.samples.items():

@@ -25,6 +25,7 @@ from darksieve.errors import InputError, nearest
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, beams_of
+from darksieve.workflow.correcting import SearchCorrection, apply_corrections, load_corrections
 
 _SIZE_KEYS = ("n_events", "luminosity_fb", "n_candidates", "masses", "mass_range")
 
@@ -221,12 +222,17 @@ class Reading:
                 wanted.extend(classifier_expression(classifier.name, classifier.select).branches)
         return tuple(dict.fromkeys(wanted))
 
+    @cached_property
+    def corrections(self) -> tuple[SearchCorrection, ...]:
+        """Corrections of the simulated weights, with their tables."""
+        return load_corrections(self.config)
+
     def recipe(self, sample: Sample, *, may_be_empty: bool = False) -> ReadRecipe:
         """What is read of one sample; the event key's branches are kept where it has them."""
         there = describe(sample.files[0], sample.tree).names
         keys = [name for name in self.config.event_key if name in EVENT_KEY and name in there]
         return ReadRecipe(
-            columns=(*self.columns, *keys),
+            columns=(*self.columns, *self._of_corrections(sample.name), *keys),
             luminosity_fb=self.config.luminosity_fb,
             select=self.config.candidates.select,
             pairings=self.pairings,
@@ -234,6 +240,9 @@ class Reading:
             event_key=tuple(self.config.event_key),
             may_be_empty=may_be_empty,
         )
+
+    def _of_corrections(self, sample: str) -> tuple[str, ...]:
+        return tuple(b for given in self.corrections if sample in given.samples for b in given.branches)
 
     def reader(self, sample: Sample, *, may_be_empty: bool = False) -> SampleReader:
         """The reader of one sample, which has checked its files and branches.
@@ -279,7 +288,7 @@ def read_simulation(context: Context, reading: Reading) -> tuple[Events, dict[st
     parts = []
     with bar("read") as progress:
         for i, reader in enumerate(readers):
-            parts.append(reader.read())
+            parts.append(apply_corrections(reader.read(), reader.sample.name, reading.corrections))
             progress(i + 1, len(readers))
     # a branch of the event key that one sample lacks is a column of none
     common = set.intersection(*(set(part.columns) for part in parts))

@@ -47,6 +47,7 @@ from darksieve.run_folder import StageRecord
 from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
+from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
 from darksieve.workflow.samples import (
@@ -97,6 +98,7 @@ def _inputs_of(
     context: Context, name: str, table: CandidateTable, categorise: Any, n_categories: int
 ) -> ScanInputs:
     config = context.config
+    corrections = load_corrections(config)
     chosen = bool(config.classifiers)  # without a choice no event is spent on one
     names = np.array(table.sample_names)
     candidates = ScanCandidates(
@@ -108,6 +110,7 @@ def _inputs_of(
         sample=names[table.sample],
         is_quote=~table.chooses if chosen else np.ones(len(table), dtype=bool),
         category=categorise(table.observable, table.score).astype(np.int64),
+        bins=bins_of(table, corrections),
     )
     background = config.channels[name].background or config.scan.background
     position = position_of(observable_of(context, name))
@@ -141,6 +144,7 @@ def _inputs_of(
         quote_fraction=share,
         mass_range=config.channels[name].range,
         background=_choice(background),
+        corrections=[given.correction for given in corrections],
     )
     return ScanInputs(name, candidates, common, channels)
 
@@ -176,6 +180,7 @@ def scan(context: Context, simulation: Simulation) -> None:
         {name: sample.peaking for name, sample in config.samples.items()},
         config.seed,
         context.unblind,
+        identity_of_variations(load_corrections(config)),
     ]
     if context.unblind:
         depends_on.append(config.pseudo_data.model_dump(mode="json"))

@@ -27,6 +27,7 @@ from darksieve.workflow.cascade import (
     training_rows,
 )
 from darksieve.workflow.context import Context, reading_document
+from darksieve.workflow.correcting import describe_corrections, identity_of_factors
 from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 
@@ -119,6 +120,7 @@ class Simulation:
         names = [name for name, sample in config.samples.items() if sample.role != "data"]
         return [
             identity_of_inputs(self.context, names),
+            identity_of_factors(self.reading.corrections),
             config.candidates.model_dump(mode="json"),
             {name: channel.select for name, channel in config.channels.items()},
             config.beams if isinstance(config.beams, str) else config.beams.model_dump(),
@@ -223,7 +225,10 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
             name: _write_scores(context, bundle, events, scores[name], record)
             for name, bundle in bundles.items()
         }
-        write_json(context.run / "metrics.json", {"classifiers": entries})
+        metrics: dict[str, Any] = {"classifiers": entries}
+        if simulation.reading.corrections:
+            metrics["corrections"] = describe_corrections(events, simulation.reading.corrections)
+        write_json(context.run / "metrics.json", metrics)
         if not config.classifiers:
             write_json(context.run / "cut_flow.json", _flows(simulation))
             record.wrote(context.run / "cut_flow.json")

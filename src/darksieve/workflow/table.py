@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.atomic import atomic_path
+from darksieve.datasets.corrections import BINS
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import in_choose_part
 
@@ -43,6 +44,7 @@ class CandidateTable:
         observable: The channel's observable, shape (n,).
         score: Score of the last classifier of the row's channel, constant 0.5 without one, shape (n,).
         scores: Classifier -> its scores, NaN in channels that it is not for, shape (n,) each.
+        bins: Columns of the bins that corrections of the weight used, shape (n,) each.
     """
 
     sample_names: tuple[str, ...]
@@ -56,6 +58,7 @@ class CandidateTable:
     observable: NDArray[np.float64]
     score: NDArray[np.float32]
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -79,7 +82,8 @@ class CandidateTable:
         """Rows by a mask or by positions."""
         columns = {name: getattr(self, name)[rows] for name in _DTYPES}
         scores = {name: values[rows] for name, values in self.scores.items()}
-        return CandidateTable(self.sample_names, self.channel_names, **columns, scores=scores)
+        bins = {name: values[rows] for name, values in self.bins.items()}
+        return CandidateTable(self.sample_names, self.channel_names, **columns, scores=scores, bins=bins)
 
     def of_channel(self, name: str) -> CandidateTable:
         """The rows of one channel."""
@@ -97,7 +101,7 @@ class CandidateTable:
 
         names = {"samples": "\n".join(self.sample_names), "channels": "\n".join(self.channel_names)}
         own = {name: getattr(self, name) for name in _DTYPES}
-        own |= {f"{_SCORE_OF}{name}": values for name, values in self.scores.items()}
+        own |= {f"{_SCORE_OF}{name}": values for name, values in self.scores.items()} | dict(self.bins)
         table = pa.table(own).replace_schema_metadata(names)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -118,10 +122,21 @@ class CandidateTable:
             for name in table.column_names
             if name.startswith(_SCORE_OF)
         }
-        return cls(names[b"samples"], names[b"channels"], **columns, scores=scores)
+        bins = {
+            name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
+            for name in table.column_names
+            if name.startswith(BINS)
+        }
+        return cls(names[b"samples"], names[b"channels"], **columns, scores=scores, bins=bins)
 
 
-assert {f.name for f in fields(CandidateTable)} == {*_DTYPES, "sample_names", "channel_names", "scores"}
+assert {f.name for f in fields(CandidateTable)} == {
+    *_DTYPES,
+    "sample_names",
+    "channel_names",
+    "scores",
+    "bins",
+}
 
 
 def labels_of(events: Events) -> NDArray[np.float32]:
@@ -165,6 +180,7 @@ def table_of_channel(
         observable=events[observable][rows].astype(np.float64),
         score=score,
         scores={name: values[rows] for name, values in scores.items()},
+        bins={name: of[rows] for name, of in events.columns.items() if name.startswith(BINS)},
     )
 
 
@@ -179,4 +195,5 @@ def join(parts: Iterable[CandidateTable]) -> CandidateTable:
         for name in names
     }
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
-    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns, scores=scores)
+    bins = {name: np.concatenate([part.bins[name] for part in parts]) for name in parts[0].bins}
+    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns, scores=scores, bins=bins)
