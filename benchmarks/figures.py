@@ -17,6 +17,7 @@ from typing import Any
 MODULES = (
     "simulation",
     "datasets",
+    "features",
     "networks",
     "working_points",
     "limits",

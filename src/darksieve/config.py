@@ -246,6 +246,15 @@ class TrackingConfig(Section):
     uri: str | None = None
 
 
+class MemoryConfig(Section):
+    """Of more candidates than these, all samples together, the columns stay on disk while the run works.
+
+    Trees are then fitted from blocks of rows, which changes the last digits of their scores.
+    """
+
+    max_candidates: Annotated[int, Field(ge=1000)] = 5_000_000
+
+
 class CacheConfig(Section):
     """What was read or simulated is kept in ``folder``, ``DARKSIEVE_CACHE``, or the user's cache folder.
 
@@ -285,6 +294,7 @@ class SearchConfig(Section):
     interpretation: InterpretationConfig = InterpretationConfig()
     tracking: TrackingConfig = TrackingConfig()
     cache: CacheConfig = CacheConfig()
+    memory: MemoryConfig = MemoryConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:

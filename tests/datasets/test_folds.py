@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from darksieve.datasets.folds import fold_of, hash_event_key, in_choose_part, part_of
+from darksieve.datasets.folds import fold_of, hash_event_key, in_choose_part, part_of, purpose_of
 from darksieve.errors import InputError
 
 N_EVENTS = 60_000
@@ -123,3 +123,32 @@ def test_part_names_match_the_mask():
     key = sequential_key(1000)
     np.testing.assert_array_equal(part_of(key) == "choose", in_choose_part(key))
     assert set(part_of(key)) == {"choose", "quote"}
+
+
+def test_purposes_have_the_fractions_that_were_asked_for():
+    purpose = purpose_of(sequential_key(), training=0.7, validation=0.1)
+    for name, fraction in (("training", 0.7), ("validation", 0.1), ("test", 0.2)):
+        assert stats.binomtest(int((purpose == name).sum()), N_EVENTS, fraction).pvalue > P_MIN
+    assert set(purpose_of(sequential_key(100), training=1.0, validation=0.0)) == {"training"}
+    assert set(purpose_of(sequential_key(100), training=0.0, validation=0.0)) == {"test"}
+
+
+def test_purposes_are_independent_of_folds_and_parts_and_of_each_other_by_salt():
+    key = sequential_key()
+    number = np.unique(purpose_of(key), return_inverse=True)[1]
+    assert independent(number, fold_of(key, 5))
+    assert independent(number, in_choose_part(key).astype(int))
+    assert independent(number, np.unique(purpose_of(key, salt=1), return_inverse=True)[1])
+
+
+def test_more_training_takes_events_from_validation_and_test_only():
+    key = sequential_key()
+    fewer, more = purpose_of(key, training=0.5), purpose_of(key, training=0.6)
+    assert (more[fewer == "training"] == "training").all()
+    assert (fewer[more == "test"] == "test").all()
+
+
+@pytest.mark.parametrize(("training", "validation"), [(-0.1, 0.2), (0.9, 0.2), (0.5, np.nan)])
+def test_fractions_that_cannot_be_are_refused(training, validation):
+    with pytest.raises(InputError, match="not negative and at most 1 together"):
+        purpose_of(sequential_key(10), training=training, validation=validation)

@@ -4,6 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
 from darksieve.datasets.folds import fold_of, part_of
+from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.models.estimator import MODELS, PHOTON_FEATURES
@@ -262,3 +263,35 @@ def test_negative_weights_and_foolish_folds_are_refused(events):
         quick(events.with_weight(weight))
     with pytest.raises(InputError, match="folds is 1"):
         quick(events, n_folds=1)
+
+
+def test_trees_from_blocks_on_disk_are_as_good_and_go_into_the_same_bundle(events, tmp_path):
+    on_disk = keep_on_disk([events], tmp_path)
+    bundle, scores, history = quick(on_disk, rows_per_block=500, workers=2)
+    _, whole, _ = quick(events)
+    aucs = [roc_auc_score(some.is_signal, some.score) for some in (scores, whole)]
+    assert aucs[0] == pytest.approx(aucs[1], abs=3e-3)  # paired scatter of 10 000 rows
+    bundle.save(tmp_path / "bundle")
+    np.testing.assert_array_equal(Bundle.load(tmp_path / "bundle").score(events), scores.score)
+    assert [fold.n_signal for fold in history.folds] == [fold.n_signal for fold in quick(events)[2].folds]
+
+
+def test_one_block_gives_the_scores_of_one_matrix_but_for_the_order_of_the_rows(events):
+    """Sorted by their key, rows on disk are in the order that one matrix has."""
+    ordered = events.select(np.lexsort((events.candidate, events.key)))
+    _, blocks, _ = quick(ordered, rows_per_block=len(ordered))
+    _, whole, _ = quick(ordered)
+    np.testing.assert_array_equal(blocks.score, whole.score)
+
+
+def test_finished_folds_from_blocks_are_not_redone(events, tmp_path):
+    first = quick(events, rows_per_block=500, checkpoint_dir=tmp_path)
+    again = quick(events, rows_per_block=500, checkpoint_dir=tmp_path)
+    assert all(fold.reused for fold in again[2].folds)
+    np.testing.assert_array_equal(first[1].score, again[1].score)
+    assert not any(fold.reused for fold in quick(events, checkpoint_dir=tmp_path)[2].folds)
+
+
+def test_a_network_is_not_fitted_from_blocks(events):
+    with pytest.raises(InputError, match="not fitted from blocks"):
+        quick(events, "photon_network", rows_per_block=500)

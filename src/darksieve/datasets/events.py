@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -33,11 +34,18 @@ class SampleInfo:
     role: Role
 
 
+def map_of(values: NDArray) -> mmap.mmap | None:
+    """The read-only map of a file that an array shows, None for an array in memory."""
+    base = values.base
+    mapping = base.obj if isinstance(base, memoryview) else None
+    return mapping if isinstance(mapping, mmap.mmap) and not values.flags.writeable else None
+
+
 def _frozen(values: NDArray, dtype: type | None = None) -> NDArray:
     if (
         isinstance(values, np.ndarray)
         and not values.flags.writeable
-        and values.base is None
+        and (values.base is None or map_of(values) is not None)
         and (dtype is None or values.dtype == dtype)
     ):
         return values  # nobody else can write to it
@@ -176,6 +184,11 @@ class Events:
         """The same rows with columns added or replaced."""
         return replace(self, columns={**self.columns, **columns})
 
+    def with_only(self, names: Iterable[str]) -> Events:
+        """The same rows with those of the named columns that there are."""
+        wanted = set(names)
+        return replace(self, columns={name: v for name, v in self.columns.items() if name in wanted})
+
     def with_weight(self, weight: NDArray) -> Events:
         """The same rows with other weights."""
         return replace(self, weight=weight)
@@ -232,16 +245,19 @@ class Events:
         samples = tuple(SampleInfo(name, Role(role)) for name, role in json.loads(metadata[b"samples"]))
         return cls(columns=values, samples=samples, **own)
 
-    def digest(self) -> str:
-        """SHA-256 over every column, name, weight and key."""
+    def digest(self, rows: NDArray | None = None) -> str:
+        """SHA-256 over every column, name, weight and key.
+
+        Args:
+            rows: As of :meth:`select`, whose events have the same digest; one column at a time is copied.
+        """
         sha = hashlib.sha256()
         for sample in self.samples:
             sha.update(f"{sample.name}:{sample.role}".encode())
-        for name in sorted(self.columns):
+        own = (self.sample_index, self.weight, self.mass, self.key, self.candidate)
+        for name, values in [*sorted(self.columns.items()), *(("", values) for values in own)]:
             sha.update(name.encode())
-            sha.update(np.ascontiguousarray(self.columns[name]).tobytes())
-        for values in (self.sample_index, self.weight, self.mass, self.key, self.candidate):
-            sha.update(values.tobytes())
+            sha.update(np.ascontiguousarray(values if rows is None else values[rows]).data)
         return sha.hexdigest()
 
 

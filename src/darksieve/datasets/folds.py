@@ -34,6 +34,14 @@ class Part(StrEnum):
     QUOTE = "quote"
 
 
+class Purpose(StrEnum):
+    """What an event is for where a model is trained once, without folds."""
+
+    TRAINING = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Finaliser of splitmix64: a bijection; each input bit flips each output bit with probability 1/2.
 
@@ -127,3 +135,31 @@ def in_choose_part(key: NDArray[np.uint64], salt: int = 0) -> NDArray[np.bool_]:
 def part_of(key: NDArray[np.uint64], salt: int = 0) -> NDArray[np.str_]:
     """``"choose"`` or ``"quote"`` for each event, shape (n,); independent of the folds."""
     return np.where(in_choose_part(key, salt), Part.CHOOSE.value, Part.QUOTE.value)
+
+
+def purpose_of(
+    key: NDArray[np.uint64], *, training: float = 0.6, validation: float = 0.2, salt: int = 0
+) -> NDArray[np.str_]:
+    """``"training"``, ``"validation"`` or ``"test"`` of each event, shape (n,); independent of fold and part.
+
+    More training moves events from validation, and more validation from test, to where they are wanted; the
+    events that were there before stay.
+
+    Args:
+        key: Hashes from :func:`hash_event_key`, shape (n,).
+        training: Fraction of the events that models are fitted to.
+        validation: Fraction that stops a fit or chooses a model; the rest tests.
+        salt: Another salt gives an independent division.
+
+    Raises:
+        InputError: If a fraction is negative, or both are more than 1.
+    """
+    if not (training >= 0 and validation >= 0 and training + validation <= 1 + 1e-12):
+        raise InputError(
+            f"fractions training={training} and validation={validation}: they are not negative and at most 1 "
+            "together"
+        )
+    hashed = _mix(np.asarray(key, dtype=np.uint64) ^ _stream("purpose", salt))
+    uniform = (hashed >> np.uint64(11)) * 2.0**-53  # in [0, 1)
+    names = np.array([Purpose.TRAINING.value, Purpose.VALIDATION.value, Purpose.TEST.value])
+    return names[np.searchsorted([training, training + validation], uniform, side="right")]

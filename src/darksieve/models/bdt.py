@@ -22,6 +22,7 @@ from darksieve.models.estimator import (
     read_json,
     write_bytes,
 )
+from darksieve.models.feature_blocks import FeatureBlocks
 from darksieve.models.penalty import Penalty
 
 if TYPE_CHECKING:
@@ -113,14 +114,8 @@ class Bdt(ClassifierMixin, BaseEstimator):
         import xgboost
 
         X, y = validate_data(self, X, y, dtype=np.float32, order=None)
-        check_classification_targets(y)
-        target = type_of_target(y, input_name="y")
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) > 2:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {target}.")
-        if len(self.classes_) < 2:
-            raise ValueError("Classifier can't train when only one class is present.")
-        _check_features(self.features, X)
+        labels = self._labels(y)
+        _check_features(self.features, X.shape[1])
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = balanced_weights(labels, sample_weight)
@@ -130,7 +125,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
         train = xgboost.QuantileDMatrix(
             X, labels, weight=weights, feature_names=names, max_bin=self.max_bins, nthread=self.n_threads
         )
-        watched = [(train, "train")]
+        held_out = None
         if validation is not None:
             X_val, y_val, w_val = validation
             y_val = np.searchsorted(self.classes_, y_val)
@@ -143,10 +138,87 @@ class Bdt(ClassifierMixin, BaseEstimator):
                 ref=train,
                 nthread=self.n_threads,
             )
-            watched.append((held_out, "validation"))
+        objective = None if penalty is None else self._penalised(penalty, labels, weights)
+        return self._boost(train, held_out, objective, on_epoch)
+
+    def fit_blocks(
+        self,
+        blocks: FeatureBlocks,
+        y: NDArray,
+        sample_weight: NDArray,
+        *,
+        validation: NDArray[np.bool_],
+        on_epoch: EpochCallback | None = None,
+        penalty: Penalty | None = None,
+        folder: Path | None = None,
+    ) -> Self:
+        """Fit the trees to rows whose features are never all in memory.
+
+        The bins of the features come from a sketch that is merged over the blocks, so the trees are not those
+        of :meth:`fit`, but as good.
+
+        Args:
+            blocks: Features of n rows, finite.
+            y: Labels of two classes, shape (n,).
+            sample_weight: As of :meth:`fit`, shape (n,).
+            validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
+            on_epoch: As of :meth:`fit`.
+            penalty: As of :meth:`fit`, of the rows that are in the fit.
+            folder: Where xgboost keeps its matrices; None for memory, some 110 bytes per row of 58 features.
+
+        Raises:
+            ValueError: As of :meth:`fit`.
+        """
+        from darksieve.models.bdt_blocks import matrices
+
+        n_rows, n_features = blocks.shape
+        wrong = {len(values) for values in (y, sample_weight, validation)} - {n_rows}
+        if wrong:
+            raise ValueError(f"labels, weights or validation have {sorted(wrong)} rows, the blocks {n_rows}")
+        labels = self._labels(y)
+        _check_features(self.features, n_features)
+        weights = np.empty(n_rows, dtype=np.float32)
+        for part in (~validation, validation):
+            if part.any():
+                weights[part] = balanced_weights(labels[part], sample_weight[part])
+        n_fitted = int(np.count_nonzero(~validation))
+        if penalty is not None and len(penalty) != n_fitted:
+            raise ValueError(f"the penalty has variables of {len(penalty)} rows, the fit has {n_fitted}")
+        train, held_out = matrices(
+            blocks,
+            labels,
+            weights,
+            validation,
+            names=self.features,
+            max_bins=self.max_bins,
+            n_threads=self.n_threads,
+            folder=folder,
+        )
+        self.n_features_in_ = n_features
+        objective = None
+        if penalty is not None:
+            objective = self._penalised(penalty, labels[~validation], weights[~validation])
+        return self._boost(train, held_out, objective, on_epoch)
+
+    def _labels(self, y: NDArray) -> NDArray[np.int8]:
+        """The labels as 0 and 1; the two classes are kept."""
+        check_classification_targets(y)
+        target = type_of_target(y, input_name="y")
+        self.classes_ = np.unique(y)
+        if len(self.classes_) > 2:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {target}.")
+        if len(self.classes_) < 2:
+            raise ValueError("Classifier can't train when only one class is present.")
+        return np.asarray(y == self.classes_[1], dtype=np.int8)
+
+    def _boost(self, train: Any, held_out: Any, objective: Any, on_epoch: EpochCallback | None) -> Self:
+        """Grow the trees on a quantised matrix; with one that is held out, as many as serve it best."""
+        import xgboost
+
+        watched = [(train, "train")] + ([] if held_out is None else [(held_out, "validation")])
         losses: dict[str, dict[str, list[float]]] = {}
         callbacks: list[Any] = [_report(on_epoch)] if on_epoch is not None else []
-        if validation is not None and self.patience:
+        if held_out is not None and self.patience:
             callbacks.append(xgboost.callback.EarlyStopping(rounds=self.patience, save_best=True))
         booster = xgboost.train(
             {
@@ -168,7 +240,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
             },
             train,
             num_boost_round=self.n_trees,
-            obj=None if penalty is None else self._penalised(penalty, labels, weights),
+            obj=objective,
             evals=watched,
             evals_result=losses,
             callbacks=callbacks,
@@ -265,9 +337,9 @@ class Bdt(ClassifierMixin, BaseEstimator):
         return model
 
 
-def _check_features(features: Sequence[str] | None, X: NDArray) -> None:
-    if features is not None and len(features) != X.shape[1]:
-        raise ValueError(f"{len(features)} feature names for {X.shape[1]} columns")
+def _check_features(features: Sequence[str] | None, n_columns: int) -> None:
+    if features is not None and len(features) != n_columns:
+        raise ValueError(f"{len(features)} feature names for {n_columns} columns")
 
 
 def _report(on_epoch: EpochCallback) -> Any:

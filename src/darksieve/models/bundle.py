@@ -26,6 +26,7 @@ from darksieve import __version__
 from darksieve.atomic import sha256_of_file, sha256_of_json, write_json
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import fold_of
+from darksieve.datasets.mapped_columns import release
 from darksieve.errors import InputError, nearest
 from darksieve.models.estimator import (
     Classifier,
@@ -36,6 +37,7 @@ from darksieve.models.estimator import (
     read_json,
     write_bytes,
 )
+from darksieve.models.feature_blocks import FeatureBlocks
 
 FORMAT = "darksieve-bundle/1"
 DOCUMENT = "bundle.json"
@@ -95,18 +97,22 @@ class Bundle:
         """Fold of each event, shape (n,)."""
         return fold_of(events.key, self.n_folds, self.fold_salt)
 
-    def score(self, events: Events) -> NDArray[np.float32]:
+    def score(self, events: Events, rows: NDArray[np.intp] | None = None) -> NDArray[np.float32]:
         """Signal probability of each row by the model of its event's fold, shape (n,).
+
+        Args:
+            rows: Positions, rising, of the rows to score; None for all.
 
         Raises:
             InputError: If a feature is missing or not finite.
         """
-        check_features(events, self.features, f"bundle {self.name}", self.may_be_missing)
-        fold = self.fold(events)
-        scores = np.empty(len(events), dtype=np.float32)
+        check_features(events, self.features, f"bundle {self.name}", self.may_be_missing, rows)
+        wanted = np.arange(len(events)) if rows is None else rows
+        fold = fold_of(events.key[wanted], self.n_folds, self.fold_salt)
+        scores = np.empty(len(wanted), dtype=np.float32)
         for k in range(self.n_folds):
-            rows = np.flatnonzero(fold == k)
-            scores[rows] = self._scores_of_fold(k, events, rows)
+            own = np.flatnonzero(fold == k)
+            scores[own] = self._scores_of_fold(k, events, wanted[own])
         return scores
 
     def ensemble(self, events: Events) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -126,10 +132,8 @@ class Bundle:
     def _scores_of_fold(self, fold: int, events: Events, rows: NDArray) -> NDArray[np.float32]:
         """Scores of some rows by the model of a fold, in blocks that fit into memory."""
         scores = np.empty(len(rows), dtype=np.float32)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            some = rows[start : start + _ROWS_AT_ONCE]
-            X = feature_matrix(events, self.features, some)
-            scores[start : start + len(some)] = self.classifiers[fold].predict_proba(X)[:, 1]
+        for part, X in FeatureBlocks(events, self.features, rows, _ROWS_AT_ONCE):
+            scores[part] = self.classifiers[fold].predict_proba(X)[:, 1]
         return scores
 
     def in_mass_range(self, events: Events) -> NDArray[np.bool_]:
@@ -255,8 +259,14 @@ def _seal(directory: Path, document: dict[str, Any], *, with_working_points: boo
     write_json(directory / DOCUMENT, sealed)
 
 
-def check_features(events: Events, features: Sequence[str], place: str, missing: Sequence[str] = ()) -> None:
-    """Every feature is a column and finite; NaN is allowed in those of ``missing``.
+def check_features(
+    events: Events,
+    features: Sequence[str],
+    place: str,
+    missing: Sequence[str] = (),
+    rows: NDArray[np.intp] | None = None,
+) -> None:
+    """Every feature is a column and finite, in some rows or in all; NaN is allowed in those of ``missing``.
 
     Raises:
         InputError: Names the missing column and the nearest one, or the column with the number of its values
@@ -265,22 +275,15 @@ def check_features(events: Events, features: Sequence[str], place: str, missing:
     for name in features:
         if name not in events.columns:
             raise InputError(f"{place}: the events have no column {name!r}{nearest(name, events.columns)}")
-        values = events[name]
+        values = events[name] if rows is None else events[name][rows]
         bad = np.isinf(values) if name in missing else ~np.isfinite(values)
         n_bad = int(np.count_nonzero(bad))
+        release(events[name])
         if n_bad:
             raise InputError(
-                f"{place}: feature {name!r} is NaN or infinite in {n_bad} of {len(events)} rows; select those"
+                f"{place}: feature {name!r} is NaN or infinite in {n_bad} of {len(values)} rows; select those"
                 " rows away or leave the feature out"
             )
-
-
-def feature_matrix(events: Events, features: Sequence[str], rows: NDArray) -> NDArray[np.float32]:
-    """Features of some rows, shape (n_rows, n_features), float32, F-ordered."""
-    matrix = np.empty((len(features), len(rows)), dtype=np.float32)
-    for values, name in zip(matrix, features, strict=True):
-        values[:] = events[name][rows]
-    return matrix.T
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import queue
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from darksieve.atomic import sha256_of_file, sha256_of_json, write_json
 from darksieve.errors import InputError
 from darksieve.models.estimator import Classifier, Options, load_classifier, make_classifier, read_json
+from darksieve.models.feature_blocks import FeatureBlocks
 from darksieve.models.penalty import Penalty
 
 FINISHED = "fold.json"
@@ -34,7 +36,7 @@ class FoldTask:
         fold: Its number.
         directory: Where its model, and its checkpoint on the way, are written.
         model, options, features, seed, n_threads: As of ``make_classifier``.
-        X: Features, shape (n, n_features), float32.
+        X: Features, shape (n, n_features), float32; or blocks of them, for trees only.
         y: Labels, 1 for signal, shape (n,), int8.
         weight: Shape (n,).
         validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
@@ -49,7 +51,7 @@ class FoldTask:
     features: tuple[str, ...]
     seed: int
     n_threads: int
-    X: NDArray[np.float32]
+    X: NDArray[np.float32] | FeatureBlocks
     y: NDArray[np.int8]
     weight: NDArray[np.float64]
     validation: NDArray[np.bool_]
@@ -59,7 +61,11 @@ class FoldTask:
     def identity(self) -> str:
         """SHA-256 of everything that the fitted model depends on."""
         sha = hashlib.sha256()
-        for values in (self.X.T, self.y, self.weight, self.validation):
+        if isinstance(self.X, FeatureBlocks):
+            sha.update(f"{self.X.digest()} in blocks of {self.X.rows_per_block}".encode())
+        else:
+            sha.update(np.ascontiguousarray(self.X.T).data)
+        for values in (self.y, self.weight, self.validation):
             sha.update(np.ascontiguousarray(values).data)
         if self.protected is not None:
             sha.update(np.ascontiguousarray(self.protected.T).data)
@@ -103,22 +109,26 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
             on_epoch(task.fold, epoch, losses)
 
     fit, held_out = ~task.validation, task.validation
-    validation = (task.X[held_out], task.y[held_out], task.weight[held_out]) if held_out.any() else None
     checkpoint = task.directory / CHECKPOINT
     penalty = (
         None
         if task.protected is None
         else Penalty(task.protected[fit].astype(np.float64), task.penalty_strength)
     )
-    classifier.fit(
-        task.X[fit],
-        task.y[fit],
-        task.weight[fit],
-        validation=validation,
-        on_epoch=report,
-        checkpoint=checkpoint,
-        penalty=penalty,
-    )
+    if isinstance(task.X, FeatureBlocks):
+        _fit_blocks(classifier, task.X, task, report, penalty)
+    else:
+        classifier.fit(
+            task.X[fit],
+            task.y[fit],
+            task.weight[fit],
+            validation=(task.X[held_out], task.y[held_out], task.weight[held_out])
+            if held_out.any()
+            else None,
+            on_epoch=report,
+            checkpoint=checkpoint,
+            penalty=penalty,
+        )
     shutil.rmtree(task.directory / "model", ignore_errors=True)
     classifier.save(task.directory / "model")
     files = sorted(path for path in (task.directory / "model").iterdir() if path.is_file())
@@ -131,6 +141,29 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
     write_json(task.directory / FINISHED, record)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _fit_blocks(
+    classifier: Classifier,
+    blocks: FeatureBlocks,
+    task: FoldTask,
+    on_epoch: Callable[[int, Mapping[str, float]], None] | None,
+    penalty: Penalty | None,
+) -> None:
+    from darksieve.models.bdt import Bdt
+    from darksieve.models.bdt_blocks import EXTERNAL_ABOVE
+
+    assert isinstance(classifier, Bdt)
+    with tempfile.TemporaryDirectory(dir=task.directory, prefix="matrices-") as folder:
+        classifier.fit_blocks(
+            blocks,
+            task.y,
+            task.weight,
+            validation=task.validation,
+            on_epoch=on_epoch,
+            penalty=penalty,
+            folder=Path(folder) if len(blocks) > EXTERNAL_ABOVE else None,
+        )
 
 
 def load_fold(directory: Path, model: str) -> Classifier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ class FoldPlan:
 
     Attributes:
         fold: The fold that is left out.
-        rows: Positions in the events, ordered by event key and candidate, shape (n,).
+        rows: Positions in the events, ordered by event key and candidate, or rising; shape (n,).
         weight: Their weights with the matching's factors, shape (n,).
         validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
         matchings: Column -> matching, in the order in which they were made.
@@ -53,6 +53,7 @@ class FoldPlanner:
         max_rows: Most rows of each class.
         validation_share: Part of the training events that stops the fit early.
         place: Start of error messages.
+        in_blocks: Rows rise, to be read from front to back; the numbers then depend on their order.
     """
 
     events: Events
@@ -64,6 +65,7 @@ class FoldPlanner:
     max_rows: int | None
     validation_share: float
     place: str
+    in_blocks: bool = False
 
     def plan(self, fold: int) -> FoldPlan:
         """The plan of one fold.
@@ -74,13 +76,16 @@ class FoldPlanner:
         events = self.events
         is_signal = events.is_signal
         rows = np.flatnonzero(labelled(events) & (self.fold != fold) & (events.weight > 0))
-        # By key: the numbers do not depend on the order of files and chunks.
-        rows = rows[np.lexsort((events.candidate[rows], events.key[rows]))]
+        if not self.in_blocks or self.max_rows is not None:
+            # By key: the numbers do not depend on the order of files and chunks.
+            rows = rows[np.lexsort((events.candidate[rows], events.key[rows]))]
         if self.max_rows is not None:
             kept = np.zeros(len(rows), dtype=bool)
             for signal in (False, True):
                 kept[np.flatnonzero(is_signal[rows] == signal)[: self.max_rows]] = True
             rows = rows[kept]
+        if self.in_blocks:
+            rows = np.sort(rows)
         self._need_both(is_signal[rows], f"fold {fold}: the training")
         weight = events.weight[rows].copy()
         matchings: dict[str, MassMatching] = {}
@@ -135,7 +140,7 @@ def labelled(events: Events) -> NDArray[np.bool_]:
     return events.is_background | signal
 
 
-def digest_of(plans: list[FoldPlan], keys: NDArray[np.uint64]) -> str:
+def digest_of(plans: Iterable[FoldPlan], keys: NDArray[np.uint64]) -> str:
     """SHA-256 over keys and weights of all training rows."""
     sha = hashlib.sha256()
     for plan in plans:

@@ -15,21 +15,25 @@ from darksieve.datasets.events import Events
 from darksieve.datasets.folds import fold_of, part_of
 from darksieve.datasets.truth import refuse_truth
 from darksieve.errors import InputError
-from darksieve.models.bundle import Bundle, check_features, feature_matrix
+from darksieve.models.bundle import Bundle, check_features
 from darksieve.models.estimator import (
     PHOTON_FEATURES,
+    BdtOptions,
     Options,
     PhotonNetworkOptions,
     check_own_mass,
     may_be_missing,
     parse_options,
 )
+from darksieve.models.feature_blocks import FeatureBlocks, feature_matrix
 from darksieve.models.scores import EVENT_COLUMNS, Scores
 from darksieve.training.decorrelation import Decorrelation, DroppedFeature, features_that_tell
 from darksieve.training.fold_fit import FoldTask, OnFoldEpoch, fit_folds, load_fold
-from darksieve.training.fold_plan import FoldPlan, FoldPlanner, digest_of, labelled
+from darksieve.training.fold_plan import TRUE_PAIR, FoldPlan, FoldPlanner, digest_of, labelled
 from darksieve.training.history import FoldHistory, TrainingHistory
 from darksieve.training.mass_matching import Target
+
+SCORE_COLUMNS = (*EVENT_COLUMNS, TRUE_PAIR)  # that a table of scores is made from, with its observable
 
 Progress = Callable[[float, float], None]  # (done, total)
 
@@ -56,6 +60,7 @@ def train_bundle(
     part_salt: int = 0,
     n_threads: int = 1,
     workers: int = 1,
+    rows_per_block: int | None = None,
     progress: Progress | None = None,
     on_epoch: OnFoldEpoch | None = None,
     checkpoint_dir: Path | str | None = None,
@@ -81,7 +86,9 @@ def train_bundle(
         validation_share: Part of the training events that stops the fit early; 0 for none.
         never_features: More patterns of columns that no classifier may see.
         n_threads: Threads of each fit; part of what the numbers depend on.
-        workers: Folds fitted at the same time, each in a process of its own.
+        workers: Folds fitted at the same time, each in a process of its own; one by one in blocks.
+        rows_per_block: Trees are fitted from blocks of so many rows, so that the features are never all in
+            memory; None for one matrix. In blocks the result depends on the rows' order, in its last digits.
         progress: Called with (done, total) as epochs end.
         on_epoch: Called with (fold, epoch, losses).
         checkpoint_dir: Where finished folds and the checkpoint of the unfinished are kept. A second call
@@ -98,6 +105,8 @@ def train_bundle(
     _check(events, parsed, features, mass_column, place, never_features)
     if not 2 <= n_folds <= 127:
         raise InputError(f"{place}: folds is {n_folds}; it goes from 2 to 127")
+    if rows_per_block is not None and not isinstance(parsed, BdtOptions):
+        raise InputError(f"{place}: a {model} is not fitted from blocks; its rows must fit in memory")
     columns = [*([mass_column] if mass_column is not None else []), *decorrelation.variables]
     check_features(events, [*columns, *([observable] if observable is not None else [])], place)
     dropped: tuple[DroppedFeature, ...] = ()
@@ -116,8 +125,9 @@ def train_bundle(
         max_rows=max_rows,
         validation_share=validation_share,
         place=place,
+        in_blocks=rows_per_block is not None,
     )
-    plans = [planner.plan(k) for k in range(n_folds)]
+    plans = _Plans(planner, n_folds)
     report = _Report(n_folds, parsed, progress, on_epoch)
     with _folder(checkpoint_dir) as folder:
         reused: dict[int, dict[str, Any]] = {}
@@ -132,7 +142,11 @@ def train_bundle(
                     features=features,
                     seed=int(np.random.SeedSequence(seed, spawn_key=(plan.fold,)).generate_state(1)[0] >> 1),
                     n_threads=n_threads,
-                    X=feature_matrix(events, features, plan.rows),
+                    X=(
+                        feature_matrix(events, features, plan.rows)
+                        if rows_per_block is None
+                        else FeatureBlocks(events, features, plan.rows, rows_per_block)
+                    ),
                     y=events.is_signal[plan.rows].astype(np.int8),
                     weight=plan.weight,
                     validation=plan.validation,
@@ -145,7 +159,7 @@ def train_bundle(
                 else:
                     reused[plan.fold] = record
 
-        fitted = dict(fit_folds(unfinished(), workers, report.epoch))
+        fitted = dict(fit_folds(unfinished(), workers if rows_per_block is None else 1, report.epoch))
         classifiers = tuple(load_fold(folder / f"fold{k}", model) for k in range(n_folds))
     report.finish()
     ranges = [plan.mass_range for plan in plans if plan.mass_range is not None]
@@ -201,6 +215,20 @@ def score_table(
         is_data=events.is_data,
         event_columns={column: events[column] for column in EVENT_COLUMNS if column in events.columns},
     )
+
+
+class _Plans:
+    """The plans of all folds; of rows that are many, made anew when they are needed."""
+
+    def __init__(self, planner: FoldPlanner, n_folds: int) -> None:
+        self._plan = planner.plan
+        self._folds = range(n_folds)
+        plans = map(self._plan, self._folds)  # what is wrong with one is said before any work
+        self._kept = [None if planner.in_blocks else plan for plan in plans]
+
+    def __iter__(self) -> Iterator[FoldPlan]:
+        for k, plan in zip(self._folds, self._kept, strict=True):
+            yield self._plan(k) if plan is None else plan
 
 
 class _Report:

@@ -49,7 +49,7 @@ def applies_to(config: SearchConfig, classifier: ClassifierConfig, masks: Masks)
 def score_where_it_applies(bundle: Bundle, events: Events, rows: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Out-of-fold scores of the rows, NaN for all others, shape (n,)."""
     score = np.full(len(events), np.nan, np.float32)
-    score[rows] = bundle.score(events.select(np.flatnonzero(rows)) if not rows.all() else events)
+    score[rows] = bundle.score(events, np.flatnonzero(rows))
     return score
 
 

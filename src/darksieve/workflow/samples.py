@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from darksieve.config import SampleConfig, SearchConfig
 from darksieve.datasets.cache import Cache
@@ -19,6 +22,7 @@ from darksieve.datasets.expressions import Expression
 from darksieve.datasets.files import describe
 from darksieve.datasets.folds import EVENT_KEY
 from darksieve.datasets.kept_files import fetch_files, keep_files, simulation_key
+from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
 from darksieve.errors import InputError, nearest
@@ -281,27 +285,40 @@ def classifier_expression(name: str, select: str) -> Expression:
         raise InputError(f"classifiers.{name}.select: {error}") from None
 
 
-def read_simulation(context: Context, reading: Reading) -> tuple[Events, dict[str, CutFlow]]:
-    """Candidates of every signal and background sample; all files are checked before the first event."""
+def read_simulation(
+    context: Context, reading: Reading, selected: Callable[[Events], NDArray[np.bool_]]
+) -> tuple[Events, dict[str, CutFlow]]:
+    """Candidates of every signal and background sample; all files are checked before the first event.
+
+    Of more candidates than ``memory.max_candidates`` the columns lie on disk, in the run's folder.
+
+    Args:
+        selected: Mask of the candidates that are kept, shape (n,).
+    """
     names = [name for name, sample in context.config.samples.items() if sample.role != "data"]
     readers = [reading.cached(described_sample(context, name), context.cache) for name in names]
-    parts = []
+    n_pairs = 1 if reading.pairings is None else len(reading.pairings.pairs)
+    n_possible = n_pairs * sum(reader.reader.files.n_entries for reader in readers)
+    largest = context.config.memory.max_candidates
     with bar("read") as progress:
-        for i, reader in enumerate(readers):
-            parts.append(apply_corrections(reader.read(), reader.sample.name, reading.corrections))
-            progress(i + 1, len(readers))
-    # a branch of the event key that one sample lacks is a column of none
-    common = set.intersection(*(set(part.columns) for part in parts))
-    kept = [_with_only(part, common) for part in parts]
-    return concatenate(kept), {reader.sample.name: reader.cut_flow for reader in readers}
 
+        def parts() -> Iterator[Events]:
+            for i, reader in enumerate(readers):
+                for read in reader.chunks() if n_possible > largest else [reader.read()]:
+                    events = apply_corrections(read, reader.sample.name, reading.corrections)
+                    mask = selected(events)
+                    yield events if mask.all() else events.select(np.flatnonzero(mask))
+                progress(i + 1, len(readers))
 
-def _with_only(events: Events, names: set[str]) -> Events:
-    from dataclasses import replace
-
-    if set(events.columns) == names:
-        return events
-    return replace(events, columns={name: events.columns[name] for name in events.columns if name in names})
+        if n_possible > largest:
+            events = keep_on_disk(parts(), context.run.path)
+            events = events.select(np.arange(len(events))) if len(events) <= largest else events
+        else:
+            whole = list(parts())
+            # a branch of the event key that one sample lacks is a column of none
+            common = set.intersection(*(set(part.columns) for part in whole))
+            events = concatenate([part.with_only(common) for part in whole])
+    return events, {reader.sample.name: reader.cut_flow for reader in readers}
 
 
 def data_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:

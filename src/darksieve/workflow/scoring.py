@@ -14,8 +14,10 @@ from darksieve.atomic import sha256_of_json, write_json
 from darksieve.config import ClassifierConfig, SearchConfig
 from darksieve.datasets.cut_flow import CutFlow
 from darksieve.datasets.events import Events
+from darksieve.datasets.mapped_columns import on_disk, select_rows
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
+from darksieve.models.feature_blocks import ROWS_PER_BLOCK
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.cascade import (
@@ -52,17 +54,20 @@ class Simulation:
 
     @cached_property
     def _read(self) -> tuple[Events, dict[str, CutFlow]]:
-        events, flows = read_simulation(self.context, self.reading)
-        selected = np.zeros(len(events), dtype=bool)
-        for mask in self.channel_masks(events).values():
-            selected |= mask
-        kept = events.select(np.flatnonzero(selected)) if not selected.all() else events
+        kept, flows = read_simulation(self.context, self.reading, self._in_any_channel)
+        present = {kept.samples[i].name for i in np.unique(kept.sample_index)}
         for name, sample in self.context.config.samples.items():
-            if sample.role != "data" and not (kept.process == name).any():
+            if sample.role != "data" and name not in present:
                 raise InputError(
                     f"sample {name}: no candidate passes the selection of any channel\n{flows[name]}"
                 )
         return kept, flows
+
+    def _in_any_channel(self, events: Events) -> NDArray[np.bool_]:
+        selected = np.zeros(len(events), dtype=bool)
+        for mask in self.channel_masks(events).values():
+            selected |= mask
+        return selected
 
     @property
     def events(self) -> Events:
@@ -145,6 +150,7 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
         config.never_features,
         config.scan.observable,
         config.seed,
+        config.memory.model_dump(mode="json"),
     ]
 
     def work(record: StageRecord) -> str:
@@ -155,11 +161,11 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
         checkpoints = context.run / "checkpoints" / classifier.name / sha256_of_json(identity)[:16]
         everything = simulation.events
         rows, steps = training_rows(context, everything, simulation.channel_masks(everything), classifier)
-        events = everything if rows.all() else everything.select(np.flatnonzero(rows))
+        events = everything if rows.all() else select_rows(everything, rows, context.run.path)
         record.facts["candidates_to_train_on"] = steps
-        for sample in events.samples:
-            of_sample = events.from_sample(sample.name)
-            context.tracker.dataset(sample.name, of_sample.digest(), len(of_sample), sample.role.value)
+        for i, sample in enumerate(events.samples):
+            own = np.flatnonzero(events.sample_index == i)
+            context.tracker.dataset(sample.name, events.digest(own), len(own), sample.role.value)
 
         def on_epoch(fold: int, epoch: int, losses: Any) -> None:
             context.tracker.metrics(
@@ -185,6 +191,7 @@ def _train(context: Context, simulation: Simulation, classifier: ClassifierConfi
                 name=classifier.name,
                 config_hash=sha256_of_json(classifier.model_dump(mode="json")),
                 workers=min(context.workers, 2),
+                rows_per_block=ROWS_PER_BLOCK if classifier.model == "bdt" and on_disk(events) else None,
                 progress=progress,
                 on_epoch=on_epoch,
                 checkpoint_dir=checkpoints,
@@ -249,10 +256,12 @@ def _write_scores(
 ) -> dict[str, Any]:
     """Write the scores of a classifier; its entry of ``metrics.json``."""
     from darksieve.evaluation.metrics import classifier_metrics
-    from darksieve.training.folds_training import score_table
+    from darksieve.training.folds_training import SCORE_COLUMNS, score_table
 
     rows = np.flatnonzero(np.isfinite(score))
-    scores = score_table(events.select(rows), score[rows], bundle, observable=context.config.scan.observable)
+    observable = context.config.scan.observable
+    few = events.with_only([*SCORE_COLUMNS, observable])
+    scores = score_table(few.select(rows), score[rows], bundle, observable=observable)
     path = context.run / "scores" / f"{bundle.name}.parquet"
     scores.save(path)
     entry = classifier_metrics(scores, n_bootstrap=20, seed=context.config.seed)

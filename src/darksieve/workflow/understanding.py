@@ -18,7 +18,8 @@ from darksieve.evaluation.importance import permutation_importance
 from darksieve.evaluation.metrics import weighted_auc
 from darksieve.evaluation.overtraining import measure_overtraining
 from darksieve.evaluation.report import Cell, Table
-from darksieve.models.bundle import Bundle, feature_matrix
+from darksieve.models.bundle import Bundle
+from darksieve.models.feature_blocks import feature_matrix
 from darksieve.run_folder import StageRecord
 from darksieve.training.mass_matching import match_masses
 from darksieve.workflow.cascade import bundle_path, training_rows

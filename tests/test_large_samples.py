@@ -1,0 +1,103 @@
+"""Samples larger than memory, through the chain: candidates on disk, trees from blocks, same documents."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import uproot
+
+from darksieve.config_loading import load_config
+from darksieve.models.bundle import Bundle
+from darksieve.workflow import scoring
+from darksieve.workflow.chain import run_chain
+
+N_BACKGROUND, N_SIGNAL = 6000, 4000
+CONFIG = """
+search: invented
+luminosity_fb: 10
+samples:
+  background: {role: background, files: ["background*.root"], luminosity_fb: 5}
+  signal: {role: signal, files: ["signal.root"], mass: genM, n_generated: 8000,
+           mass_range: [1.0, 3.0]}
+candidates: {select: "x > -4"}
+channels: {all: {select: "y < 4"}}
+classifiers:
+  - {name: trees, model: bdt, features: [x, y, z], folds: 2,
+     options: {n_trees: 40, max_depth: 3, learning_rate: 0.3, patience: 0}}
+scan: {observable: M, range: [1.0, 3.0], masses: [2.0]}
+tracking: {enabled: false}
+cache: {enabled: false}
+"""
+
+
+def write(path, n, shift, run, rng):
+    columns = {
+        "__experiment__": np.full(n, 1, np.int32),
+        "__run__": np.full(n, run, np.int32),
+        "__event__": np.arange(n, dtype=np.uint32),
+        "__candidate__": np.zeros(n, np.int32),
+        **{name: rng.normal(shift, 1, n).astype(np.float32) for name in "xyz"},
+        "M": rng.uniform(1, 3, n),
+    }
+    columns["genM"] = columns["M"]
+    with uproot.recreate(path) as file:
+        file.mktree("ntuple", {name: values.dtype for name, values in columns.items()})
+        file["ntuple"].extend(columns)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("large")
+    rng = np.random.default_rng(1)
+    write(folder / "background1.root", N_BACKGROUND // 2, 0.0, 1, rng)
+    write(folder / "background2.root", N_BACKGROUND // 2, 0.0, 2, rng)
+    write(folder / "signal.root", N_SIGNAL, 0.5, 3, rng)
+    (folder / "search.yaml").write_text(CONFIG)
+    return folder
+
+
+def trained(folder, name, *overrides):
+    config = load_config(str(folder / "search.yaml"), overrides)
+    run_chain(config, folder / name, "train")
+    scores = pq.read_table(folder / name / "scores" / "trees.parquet").to_pandas()
+    metrics = json.loads((folder / name / "metrics.json").read_text())
+    return scores, metrics["classifiers"]["trees"], Bundle.load(folder / name / "bundles" / "trees")
+
+
+def test_a_search_of_more_candidates_than_memory_may_hold_gives_the_same_documents(folder, monkeypatch):
+    was_on_disk = []
+
+    def watched(events):
+        was_on_disk.append(real(events))
+        return was_on_disk[-1]
+
+    real = scoring.on_disk
+    monkeypatch.setattr(scoring, "on_disk", watched)
+    scores, metrics, bundle = trained(folder, "on_disk", "memory.max_candidates=1000")
+    assert was_on_disk == [True]
+    whole, of_whole, in_memory = trained(folder, "in_memory")
+    assert was_on_disk == [True, False]
+    for column in set(scores.columns) - {"score"}:
+        np.testing.assert_array_equal(scores[column], whole[column])
+    assert metrics["auc"] == pytest.approx(of_whole["auc"], abs=3e-3)  # paired scatter of 10 000 rows
+    assert bundle.features == in_memory.features
+    assert bundle.reading == in_memory.reading
+    flows = [json.loads((folder / name / "cut_flow.json").read_text()) for name in ("on_disk", "in_memory")]
+    assert flows[0] == flows[1]
+    left = [path.name for path in (folder / "on_disk").iterdir() if path.name.startswith((".", "tmp"))]
+    assert left in ([], [".lock"])
+
+
+def test_few_candidates_of_many_rows_are_taken_into_memory(folder, monkeypatch):
+    was_on_disk = []
+    real = scoring.on_disk
+    monkeypatch.setattr(
+        scoring, "on_disk", lambda events: was_on_disk.append(real(events)) or was_on_disk[-1]
+    )
+    few = ("memory.max_candidates=3000", "candidates.select=x > 0.9")
+    scores, _, _ = trained(folder, "few", *few)
+    assert 1000 < len(scores) < 3000
+    assert was_on_disk == [False]
+    whole, _, _ = trained(folder, "few_in_memory", few[1])
+    np.testing.assert_array_equal(scores["score"], whole["score"])  # to the bit
