@@ -175,7 +175,7 @@ def train_bundle(
         fold_salt=fold_salt,
         data_hash=digest_of(plans, events.key),
         config_hash=config_hash,
-        examples=_examples(events, features, plans[0]),
+        examples=_examples(events, features, next(iter(plans))),
     )
     score = bundle.score(events)
     history = tuple(
