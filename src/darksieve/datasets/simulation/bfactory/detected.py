@@ -40,6 +40,14 @@ class Tracks:
         energy = np.sqrt((self.momenta**2).sum(axis=1) + mass**2)
         return np.concatenate([self.momenta, energy[:, None]], axis=1)
 
+    def four_momenta_of(
+        self, places: NDArray[np.int64], hypothesis: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Laboratory four-momenta of chosen tracks, a hypothesis for each, shape (len(places), 4)."""
+        momenta = self.momenta[places]
+        energy = np.sqrt((momenta**2).sum(axis=1) + np.asarray(HYPOTHESIS_MASSES)[hypothesis] ** 2)
+        return np.concatenate([momenta, energy[:, None]], axis=1)
+
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """L_i / ΣL of each hypothesis: electronID, muonID, pionID, kaonID, protonID, shape (n, 5)."""

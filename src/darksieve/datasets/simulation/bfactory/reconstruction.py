@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from darksieve.constants import KSTAR_PLUS_MASS, KSTAR_ZERO_MASS, PI0_MASS
 from darksieve.datasets.beams import Beams
-from darksieve.datasets.simulation.bfactory.detected import KAON, PION, DetectedBatch
+from darksieve.datasets.simulation.bfactory.detected import (
+    KAON,
+    PION,
+    Clusters,
+    DetectedBatch,
+    KShorts,
+    Tracks,
+)
+from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 from darksieve.datasets.simulation.bfactory.settings import Preselection
+from darksieve.datasets.simulation.photons.clusters import SHAPES
 
 MAX_MESONS = 400  # K(*) candidates of one event; the rest is left out, which no event came near
 K_PLUS, K_SHORT, K_SHORT_PION, K_PLUS_PI0, K_PLUS_PION = range(5)  # numbers of signals.SUBMODES
@@ -51,7 +60,10 @@ class BCandidates:
 
 
 def reconstruct(detected: DetectedBatch, beams: Beams, preselection: Preselection) -> BCandidates:
-    """All candidates that pass the preselection; tracks and clusters are used once in each."""
+    """All candidates that pass the preselection and leave something for the rest of the event.
+
+    No track or cluster is used twice in a candidate.
+    """
     tracks, clusters, kshorts = detected.tracks, detected.clusters, detected.kshorts
     identity = tracks.probabilities
     near = (tracks.dr < preselection.max_dr_cm) & (np.abs(tracks.dz) < preselection.max_dz_cm)
@@ -72,6 +84,27 @@ def reconstruct(detected: DetectedBatch, beams: Beams, preselection: Preselectio
         _Numbers(**asdict(preselection)),
     )
     return BCandidates(*values)
+
+
+def no_candidates() -> tuple[ParticleBatch, DetectedBatch, BCandidates]:
+    """A batch without events, what is detected of it, and its candidates."""
+    whole, offsets = np.empty(0, np.int64), np.zeros(1, np.int64)
+    reals, four = np.empty(0), np.empty((0, 4))
+    numbers = np.empty(0, np.int32)
+    small = np.empty(0, np.int8)
+    particles = ParticleBatch(
+        offsets, numbers, four, np.empty((0, 3)), whole, small, small, np.empty(0, np.bool_), reals, reals,
+        numbers,
+    )  # fmt: skip
+    tracks = Tracks(offsets, np.empty((0, 3)), small, np.empty((0, 5)), reals, reals, whole)
+    clusters = Clusters(
+        offsets, four, reals, reals, numbers, np.empty((0, len(SHAPES))), numbers, whole, whole
+    )
+    kshorts = KShorts(offsets, four, reals, reals, np.empty((0, 2), np.int64), whole)
+    candidates = BCandidates(
+        whole, whole, four, np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), whole, reals, reals
+    )
+    return particles, DetectedBatch(tracks, clusters, kshorts), candidates
 
 
 @njit(cache=True)
@@ -182,6 +215,9 @@ def _reconstruct(  # type: ignore[no-untyped-def]
                         m2 -= (photon_four[c, axis] + photon_four[d, axis]) ** 2
                     if m2 < cuts.min_alp_mass**2:
                         continue
+                    own = (used[k, 1:4] >= 0).sum() + (used[k, 4:6] >= 0).sum() + 2
+                    if tracks[1] - tracks[0] + photons[1] - photons[0] == own:
+                        continue  # nothing is left for the rest of the event
                     if n == size:
                         size *= 2
                         out_four, out_mass, out = _grown(out_four, out_mass, out, size)

@@ -33,7 +33,8 @@ from darksieve.datasets.simulation.phase_space import (
 
 ALP_PDG = 9000005
 KSTAR_WIDTH = 0.0505  # GeV, of K*(892), PDG 2024, from memory
-_KSTAR_REACH = 4.0  # half-widths to each side that the line shape is generated to
+_KSTAR_REACH = 10.0  # widths above its mass that the line shape is generated to
+_MARGIN = 1e-3  # GeV above the thresholds of K* → K π and of the B decay
 LIFETIME_MM = {B_PLUS_PDG: 0.4911, B_ZERO_PDG: 0.4551}  # c τ, PDG 2024, from memory
 KSHORT_LIFETIME_MM = 26.844  # c τ, PDG 2024, from memory
 LIGHT_MESONS = {"pi0": (111, PI0_MASS), "eta": (221, ETA_MASS), "etaprime": (331, ETA_PRIME_MASS)}
@@ -63,14 +64,11 @@ class KaonMode:
 
     @property
     def largest_mass(self) -> float:
-        """Mass of the light particle, in GeV, below which the decay is open for any K* that is generated."""
-        meson = {321: KAON_MASS, 310: K_SHORT_MASS}.get(self.meson_pdg)
-        if meson is None:
-            meson = KSTAR_MASSES[self.meson_pdg] + _KSTAR_REACH * KSTAR_WIDTH
-        return self.b_mass - meson
+        """Mass of the light particle, in GeV, below which the decay is open; a K* has its nominal mass."""
+        return self.b_mass - MESON_MASSES[self.meson_pdg]
 
 
-KSTAR_MASSES = {323: KSTAR_PLUS_MASS, 313: KSTAR_ZERO_MASS}
+MESON_MASSES = {321: KAON_MASS, 310: K_SHORT_MASS, 323: KSTAR_PLUS_MASS, 313: KSTAR_ZERO_MASS}
 MODES = {
     mode.name: mode
     for mode in (
@@ -93,7 +91,7 @@ def decay_signals(
     """Decays B → K(*) P of signal Bs at rest.
 
     P is spinless, so its photons are isotropic, and a K* is longitudinal: cos² of its helicity angle. The
-    mass of a K* follows a non-relativistic line shape, cut at four half-widths to each side.
+    mass of a K* follows a non-relativistic line shape, as far as phase space reaches.
 
     Args:
         fractions: Relative rates of the mode's final states.
@@ -103,7 +101,7 @@ def decay_signals(
     n = len(masses)
     chosen = rng.choice(len(fractions), size=n, p=np.array(fractions) / sum(fractions))
     b_time = rng.exponential(LIFETIME_MM[mode.b_pdg], n)
-    meson_mass = _meson_masses(rng, mode, n)
+    meson_mass = _meson_masses(rng, mode, mode.b_mass - np.asarray(masses, dtype=np.float64))
     meson, light = two_body_at_rest(rng, mode.b_mass, meson_mass, masses, n)
     photons = _isotropic(rng, light, 0.0)
     chains = [
@@ -132,11 +130,15 @@ class _Chain:
 _LIGHT = -1  # stands for the light particle's number until it is known
 
 
-def _meson_masses(rng: np.random.Generator, mode: KaonMode, n: int) -> Floats:
-    if mode.meson_pdg not in KSTAR_MASSES:
-        return np.full(n, KAON_MASS if mode.meson_pdg == 321 else K_SHORT_MASS)
-    edge = np.arctan(2 * _KSTAR_REACH)
-    return KSTAR_MASSES[mode.meson_pdg] + 0.5 * KSTAR_WIDTH * np.tan(edge * rng.uniform(-1, 1, n))
+def _meson_masses(rng: np.random.Generator, mode: KaonMode, room: Floats) -> Floats:
+    """Masses of K(*) where the decay leaves ``room`` GeV: fixed, or a Breit-Wigner inside the thresholds."""
+    nominal = MESON_MASSES[mode.meson_pdg]
+    if mode.meson_pdg not in (313, 323):
+        return np.full(len(room), nominal)
+    low = np.arctan((K_SHORT_MASS + PION_MASS + _MARGIN - nominal) / (0.5 * KSTAR_WIDTH))
+    most = np.minimum(room - _MARGIN, nominal + _KSTAR_REACH * KSTAR_WIDTH)
+    high = np.arctan((most - nominal) / (0.5 * KSTAR_WIDTH))
+    return nominal + 0.5 * KSTAR_WIDTH * np.tan(low + (high - low) * rng.random(len(room)))
 
 
 def _isotropic(rng: np.random.Generator, parent: Floats, daughter: float) -> tuple[Floats, Floats]:
