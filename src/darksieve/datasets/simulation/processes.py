@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from darksieve.datasets.simulation.bfactory.processes import B_FACTORY_PROCESSES
 from darksieve.datasets.simulation.displaced.processes import DISPLACED_PROCESSES
+from darksieve.datasets.simulation.hinv.processes import HINV_PROCESSES
 from darksieve.datasets.simulation.photons.processes import PHOTON_PROCESSES
 from darksieve.datasets.simulation.process import Process
 from darksieve.errors import InputError, nearest
 
 PROCESSES: dict[str, Process] = {
-    process.name: process for process in (*PHOTON_PROCESSES, *B_FACTORY_PROCESSES, *DISPLACED_PROCESSES)
+    process.name: process
+    for process in (*PHOTON_PROCESSES, *B_FACTORY_PROCESSES, *HINV_PROCESSES, *DISPLACED_PROCESSES)
 }
 
 

@@ -13,7 +13,7 @@ from darksieve.datasets.simulation.bfactory.detected import (
     Tracks,
 )
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch, side_by_side
-from darksieve.datasets.simulation.hinv.channels import CHANNELS
+from darksieve.datasets.simulation.hinv.channels import CHANNELS, INVISIBLE_PDG
 from darksieve.datasets.simulation.hinv.signal_side import signal_side
 from darksieve.datasets.simulation.phase_space import boosted, phase_space_at_rest, with_mass
 from darksieve.datasets.simulation.photons.clusters import PHOTON, SHAPES
@@ -54,6 +54,26 @@ def _tag_side(rng, b_momenta, charge):
     )
 
 
+def _moving(decays, b_momenta, sign):
+    """Decays at rest as those of moving Bs, half of them conjugated; X and neutral particles stay."""
+    seen = decays.generated
+    event = np.repeat(np.arange(len(b_momenta)), np.diff(seen.offsets))
+    own = np.isin(seen.pdg, (22, 111, 310, 333, INVISIBLE_PDG))
+    return ParticleBatch(
+        offsets=seen.offsets,
+        pdg=np.where(own, seen.pdg, sign[event] * seen.pdg).astype(np.int32),
+        momenta=boosted(seen.momenta, b_momenta[event]),
+        vertices=np.zeros((len(event), 3)),
+        mother=seen.mother,
+        ancestor=np.zeros(len(event), dtype=np.int8),
+        position=decays.position,
+        is_final=seen.is_final,
+        mass=decays.mass,
+        weight=np.ones(len(b_momenta)),
+        submode=decays.submode,
+    )
+
+
 def _signal_events(name, n, beams, mass=1.0, seed=3):
     """B → hX of both charges against such a tag, at the Υ(4S)."""
     rng = np.random.default_rng(seed)
@@ -63,7 +83,7 @@ def _signal_events(name, n, beams, mass=1.0, seed=3):
     p = np.sqrt(beams.sqrt_s**2 / 4 - channel.b_mass**2)
     one, other = (beams.to_lab(with_mass(way * p * direction, channel.b_mass)) for way in (1, -1))
     sign = np.where(np.arange(n) % 2, -1, 1)
-    signal = signal_side(rng, channel, np.full(n, mass), one, sign)
+    signal = _moving(signal_side(rng, channel, np.full(n, mass)), one, sign)
     if channel.b_charge == 0:
         return side_by_side([signal, _tag_side(rng, other, 0)])
     tag = [_tag_side(rng, other[sign == s], s) for s in (1, -1)]

@@ -25,7 +25,7 @@ def seen(signal_events, perfect_detector, beams):
     def of(name):
         if name not in made:
             batch = signal_events(name, N)
-            objects = event_objects(batch, perfect_detector(batch), beams, 0.0)
+            objects = event_objects(batch, perfect_detector(batch), beams)
             candidates = find_h(objects, [name], HSelection(min_photon_energy=0.0))
             bs = true_bs(batch, beams, TAG)
             pairs = pair_with_tags(np.random.default_rng(1), objects, candidates, bs, beams, TAG)
@@ -123,17 +123,6 @@ def test_recoil_of_the_true_pairs_peaks_at_the_momentum_of_the_channel(seen, bea
     assert np.quantile(np.abs(momentum - np.median(momentum)), 0.68) < 0.012
     assert (pairs.tags.mbc[kept] >= TAG.min_mbc).all()
     assert (found.momentum >= HSelection().min_momentum).all()
-
-
-def test_soft_clusters_are_left_out_of_the_objects(signal_events, perfect_detector, beams):
-    batch = signal_events("pi", 50)
-    detected = perfect_detector(batch)
-    all_of_them = event_objects(batch, detected, beams, 0.0)
-    bright = event_objects(batch, detected, beams, 0.3)
-    kept = all_of_them.where((all_of_them.charge != 0) | (all_of_them.energy_lab >= 0.3))
-    np.testing.assert_array_equal(bright.particle, kept.particle)
-    np.testing.assert_array_equal(bright.offsets, kept.offsets)
-    assert len(bright) < len(all_of_them)
 
 
 def test_channels_are_numbered_from_one_in_their_order():

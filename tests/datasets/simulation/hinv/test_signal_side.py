@@ -3,80 +3,79 @@
 import numpy as np
 import pytest
 
-from darksieve.constants import K_SHORT_CTAU_MM
 from darksieve.datasets.simulation.bfactory.particles import Position
+from darksieve.datasets.simulation.bfactory.signals import KSHORT_LIFETIME_MM, LIFETIME_MM
 from darksieve.datasets.simulation.hinv.channels import CHANNELS, INVISIBLE_PDG
 from darksieve.datasets.simulation.hinv.signal_side import signal_side
-from darksieve.datasets.simulation.phase_space import invariant_mass, with_mass
+from darksieve.datasets.simulation.phase_space import invariant_mass
 
 CHARGE = {211: 1, 321: 1, 2212: 1, 431: 1, 521: 1}
 N = 200
 
 
 def made(name, n=N, mass=1.0, seed=2):
-    rng = np.random.default_rng(seed)
-    channel = CHANNELS[name]
-    b = with_mass(np.stack([*rng.uniform(-0.3, 0.3, (2, n)), rng.uniform(1, 3, n)], axis=1), channel.b_mass)
-    sign = np.where(np.arange(n) % 2, -1, 1)
-    return signal_side(rng, channel, np.full(n, mass), b, sign), b, sign
+    return signal_side(np.random.default_rng(seed), CHANNELS[name], np.full(n, mass))
+
+
+def event(generated):
+    return np.repeat(np.arange(len(generated.offsets) - 1), np.diff(generated.offsets))
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_final_particles_add_up_to_the_b_in_momentum_and_charge(name):
-    batch, b, sign = made(name)
-    charge = np.sign(batch.pdg) * np.array([CHARGE.get(abs(pdg), 0) for pdg in batch.pdg.tolist()])
+def test_final_particles_add_up_to_the_b_at_rest_in_momentum_and_charge(name):
+    seen = made(name).generated
+    charge = np.sign(seen.pdg) * np.array([CHARGE.get(abs(pdg), 0) for pdg in seen.pdg.tolist()])
     total, total_charge = np.zeros((N, 4)), np.zeros(N)
-    np.add.at(total, batch.event[batch.is_final], batch.momenta[batch.is_final])
-    np.add.at(total_charge, batch.event[batch.is_final], charge[batch.is_final])
-    np.testing.assert_allclose(total, b, atol=1e-9)
-    np.testing.assert_array_equal(total_charge, sign * CHANNELS[name].b_charge)
-
-
-@pytest.mark.parametrize("name", CHANNELS)
-def test_conjugate_events_have_the_antiparticles(name):
-    batch, _, sign = made(name)
-    first = batch.offsets[:-1]
-    np.testing.assert_array_equal(batch.pdg[first], sign * CHANNELS[name].b_pdg)
-    np.testing.assert_array_equal(batch.pdg[first + 1], sign * CHANNELS[name].h_pdg)
-    assert (batch.pdg[first + 2] == INVISIBLE_PDG).all()
+    np.add.at(total, event(seen)[seen.is_final], seen.momenta[seen.is_final])
+    np.add.at(total_charge, event(seen)[seen.is_final], charge[seen.is_final])
+    np.testing.assert_allclose(total, np.tile([0, 0, 0, CHANNELS[name].b_mass], (N, 1)), atol=1e-9)
+    np.testing.assert_array_equal(total_charge, CHANNELS[name].b_charge)
 
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_mothers_lead_to_the_b_and_positions_tell_the_chain(name):
-    batch, _, _ = made(name)
-    first = batch.offsets[:-1]
-    assert (batch.mother[first] == -1).all()
-    others = np.setdiff1d(np.arange(len(batch)), first)
-    assert (batch.mother[others] < others).all()
-    assert (batch.event[batch.mother[others]] == batch.event[others]).all()
-    assert (batch.position[first] == Position.B).all()
-    assert (batch.position[first + 1] == Position.MESON).all()
-    assert (batch.position[first + 2] == Position.LIGHT).all()
-    assert (batch.ancestor == 0).all()
-    np.testing.assert_allclose(invariant_mass(batch.momenta[first + 2]), 1.0, atol=1e-6)
+    decays = made(name)
+    seen, first = decays.generated, decays.generated.offsets[:-1]
+    assert (seen.pdg[first] == CHANNELS[name].b_pdg).all()
+    assert (seen.pdg[first + 1] == CHANNELS[name].h_pdg).all()
+    assert (seen.pdg[first + 2] == INVISIBLE_PDG).all()
+    assert (seen.mother[first] == -1).all()
+    others = np.setdiff1d(np.arange(len(seen.pdg)), first)
+    assert (seen.mother[others] < others).all()
+    assert (event(seen)[seen.mother[others]] == event(seen)[others]).all()
+    for shift, position in enumerate((Position.B, Position.MESON, Position.LIGHT)):
+        assert (decays.position[first + shift] == position).all()
+    np.testing.assert_allclose(invariant_mass(seen.momenta[first + 2]), 1.0, atol=1e-6)
 
 
 def test_decays_of_h_are_numbered_by_the_submode():
-    batch, _, _ = made("d0", 400)
-    pions = np.bincount(batch.event[np.abs(batch.pdg) == 211], minlength=400)
-    photons = np.bincount(batch.event[batch.pdg == 22], minlength=400)
+    decays = made("d0", 400)
+    seen = decays.generated
+    pions = np.bincount(event(seen)[np.abs(seen.pdg) == 211], minlength=400)
+    photons = np.bincount(event(seen)[seen.pdg == 22], minlength=400)
     for submode, expected in {1: (1, 0), 2: (1, 2), 3: (3, 0)}.items():
-        own = batch.submode == submode
+        own = decays.submode == submode
         assert own.any()
         assert set(zip(pions[own].tolist(), photons[own].tolist(), strict=True)) == {expected}
+    assert set(made("pi").submode) == {0}
 
 
-def test_pions_of_a_k_short_start_together_an_exponential_path_away():
-    batch, _, _ = made("ds", 6000)
-    k_short = np.flatnonzero(batch.pdg == 310)
-    pions = np.flatnonzero(batch.position == Position.KSHORT_PION)
-    np.testing.assert_array_equal(batch.mother[pions], np.repeat(k_short, 2))
-    vertices = batch.vertices[pions].reshape(-1, 2, 3)
-    np.testing.assert_array_equal(vertices[:, 0], vertices[:, 1])
-    path = np.linalg.norm(vertices[:, 0], axis=1)
-    momentum = batch.momenta[k_short]
-    proper = path * invariant_mass(momentum) / np.linalg.norm(momentum[:, :3], axis=1)
+def test_b_and_k_short_live_their_lifetimes():
+    n = 6000
+    decays = made("ds", n)
+    seen = decays.generated
+    h = seen.offsets[:-1] + 1
+    assert (seen.vertices[h, :3] == 0).all()
     # an exponential's mean is known to 1/√n of it
-    assert proper.mean() == pytest.approx(K_SHORT_CTAU_MM, rel=4 / np.sqrt(len(proper)))
-    others = np.setdiff1d(np.arange(len(batch)), pions)
-    assert (batch.vertices[others] == 0).all()
+    assert seen.vertices[h, 3].mean() == pytest.approx(LIFETIME_MM[521], rel=4 / np.sqrt(n))
+    k_short = np.flatnonzero(seen.pdg == 310)
+    pions = np.flatnonzero(decays.position == Position.KSHORT_PION)
+    np.testing.assert_array_equal(seen.mother[pions], np.repeat(k_short, 2))
+    ends = seen.vertices[pions].reshape(-1, 2, 4)
+    np.testing.assert_array_equal(ends[:, 0], ends[:, 1])
+    path = ends[:, 0] - seen.vertices[k_short]
+    proper = np.sqrt(path[:, 3] ** 2 - (path[:, :3] ** 2).sum(axis=1))
+    assert proper.mean() == pytest.approx(KSHORT_LIFETIME_MM, rel=4 / np.sqrt(len(proper)))
+    direction = path[:, :3] / np.linalg.norm(path[:, :3], axis=1)[:, None]
+    momentum = seen.momenta[k_short, :3]
+    np.testing.assert_allclose(direction, momentum / np.linalg.norm(momentum, axis=1)[:, None], atol=1e-9)

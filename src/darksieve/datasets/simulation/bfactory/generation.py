@@ -13,6 +13,7 @@ from darksieve.datasets.simulation.bfactory.particles import ParticleBatch, Posi
 from darksieve.datasets.simulation.bfactory.pythia import (
     B_MASSES,
     Generated,
+    TwoBodyChoice,
     continuum,
     decays_of_pairs,
     pythia_seed,
@@ -68,10 +69,15 @@ def continuum_events(rng: np.random.Generator, beams: Beams, min_mass: float, n:
 
 
 def b_pair_events(
-    rng: np.random.Generator, beams: Beams, energy_spread: float, pdg: int, n: int
+    rng: np.random.Generator,
+    beams: Beams,
+    energy_spread: float,
+    pdg: int,
+    n: int,
+    two_body: TwoBodyChoice | None = None,
 ) -> ParticleBatch:
-    """e+e- → Υ(4S) → B B̄, both decaying in all ways; ``pdg`` is that of B+ or B0."""
-    made = decays_of_pairs(pdg, n, pythia_seed(rng))
+    """e+e- → Υ(4S) → B B̄, both decaying in all ways but for ``two_body``; ``pdg`` is that of B+ or B0."""
+    made = decays_of_pairs(pdg, n, pythia_seed(rng), two_body)
     first, second = b_momenta(rng, beams, energy_spread, B_MASSES[pdg], n)
     parts = [
         _in_laboratory(_every_second(made, which), momenta, beams, ancestor=which)
@@ -113,14 +119,22 @@ def _every_second(made: Generated, first: int) -> Generated:
     return made.taken(np.arange(first, len(made.offsets) - 1, 2))
 
 
-_OWN_ANTIPARTICLES = (22, 111, 113, 221, 223, 331, 333, 310, 130, 441, 443, 9000005)
+_OWN_ANTIPARTICLES = (
+    22, 111, 113, 221, 223, 331, 333, 310, 130, 441, 443, 10441, 20443, 30443, 100441, 100443,
+    9000005, 9000006,
+)  # fmt: skip
+
+
+def antiparticles_in_odd(pdg: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Particle numbers with those of every second event replaced by their antiparticles'."""
+    odd = np.repeat(np.arange(len(offsets) - 1) % 2 == 1, np.diff(offsets))
+    changes = odd & ~np.isin(pdg, _OWN_ANTIPARTICLES)
+    return np.where(changes, -pdg, pdg).astype(np.int32)
 
 
 def _conjugated(made: Generated) -> Generated:
     """Every second event with all particles replaced by their antiparticles."""
-    odd = np.repeat(np.arange(len(made.offsets) - 1) % 2 == 1, np.diff(made.offsets))
-    changes = odd & ~np.isin(made.pdg, _OWN_ANTIPARTICLES)
-    return replace(made, pdg=np.where(changes, -made.pdg, made.pdg).astype(np.int32))
+    return replace(made, pdg=antiparticles_in_odd(made.pdg, made.offsets))
 
 
 def _in_laboratory(

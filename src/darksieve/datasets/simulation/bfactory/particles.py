@@ -125,3 +125,20 @@ def side_by_side(parts: Sequence[ParticleBatch]) -> ParticleBatch:
         merged["mother"][rows] = np.where(part.mother >= 0, part.mother + shift, -1)
         before += count
     return replace(first, offsets=offsets, **merged)
+
+
+def no_events() -> ParticleBatch:
+    """A batch without events."""
+    return ParticleBatch(
+        offsets=np.zeros(1, np.int64),
+        pdg=np.empty(0, np.int32),
+        momenta=np.empty((0, 4)),
+        vertices=np.empty((0, 3)),
+        mother=np.empty(0, np.int64),
+        ancestor=np.empty(0, np.int8),
+        position=np.empty(0, np.int8),
+        is_final=np.empty(0, np.bool_),
+        mass=np.empty(0),
+        weight=np.empty(0),
+        submode=np.empty(0, np.int32),
+    )

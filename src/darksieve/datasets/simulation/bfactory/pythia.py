@@ -32,7 +32,11 @@ _LARGEST_SEED = 900_000_000  # Pythia's own bound; its seed 0 would mean the clo
 
 # kept besides final particles: what somebody asks for, or decays far away
 _KEPT = np.array(
-    [111, 221, 331, 310, 3122, 313, 323, 333, 411, 421, 431, 413, 423, 433, 443, 511, 521], dtype=np.int32
+    [
+        *(111, 113, 221, 223, 331, 310, 3122, 4112, 313, 323, 333, 411, 421, 431, 413, 423, 433, 511, 521),
+        *(441, 443, 10441, 20443, 30443, 100441, 100443),
+    ],
+    dtype=np.int32,
 )
 
 
@@ -129,7 +133,22 @@ def continuum(sqrt_s: float, n_events: int, seed: int, *, min_mass: float) -> Ge
     return _generate(pythia, n_events, of_meson=False)
 
 
-def decays_of_pairs(pdg: int, n_pairs: int, seed: int) -> Generated:
+@dataclass(frozen=True)
+class TwoBodyChoice:
+    """What becomes of some two-body decays of a meson.
+
+    Attributes:
+        decays: Each with the pairs of particle numbers that it goes by, as of the meson, not its
+            antiparticle.
+        only: The meson of a pair has none but these, each as often as any other, and its antiparticle none of
+            them; mixing is off, or it would exchange them. Otherwise neither has them.
+    """
+
+    decays: tuple[tuple[tuple[int, int], ...], ...]
+    only: bool
+
+
+def decays_of_pairs(pdg: int, n_pairs: int, seed: int, two_body: TwoBodyChoice | None = None) -> Generated:
     """Decays at rest of ``n_pairs`` B and as many anti-B, in turn, with the B of each pair first.
 
     Pythia mixes neutral Bs by themselves, incoherently: a meson that oscillated keeps its number, and its
@@ -138,14 +157,36 @@ def decays_of_pairs(pdg: int, n_pairs: int, seed: int) -> Generated:
     Args:
         pdg: Number of B+ or B0.
         seed: 1 to 900 000 000.
+        two_body: Decays that are left out, or the only ones; None for all in their proportions.
     """
-    pythia, _ = _pair_gun(pdg)
+    pythia, _ = _pair_gun(pdg, two_body)
     pythia.rndm.init(seed)  # every decay stands alone, so the stream is all that the next one depends on
     return _generate(pythia, 2 * n_pairs, of_meson=True)
 
 
-@lru_cache(maxsize=4)
-def _pair_gun(pdg: int) -> tuple[Any, Any]:
+def _choose(pythia: Any, pdg: int, choice: TwoBodyChoice) -> None:
+    """Switches the decays of a meson before Pythia starts."""
+    particle, antiparticle, neither = 2, 3, 0  # Pythia's onMode
+    table = pythia.particleData.particleDataEntryPtr(pdg)
+    channels: dict[tuple[int, ...], list[Any]] = {}
+    for i in range(table.sizeChannels()):
+        channel = table.channel(i)
+        if choice.only:
+            channel.onMode(antiparticle)
+        products = tuple(sorted(channel.product(k) for k in range(channel.multiplicity())))
+        channels.setdefault(products, []).append(channel)
+    for decay in choice.decays:
+        known = [channel for pair in decay for channel in channels.get(tuple(sorted(pair)), [])]
+        for channel in known:
+            channel.onMode(particle if choice.only else neither)
+            if choice.only:
+                channel.bRatio(1 / len(known))
+        if choice.only and not known:
+            table.addChannel(particle, 1.0, 0, *decay[0])
+
+
+@lru_cache(maxsize=6)
+def _pair_gun(pdg: int, two_body: TwoBodyChoice | None) -> tuple[Any, Any]:
     """Pythia that decays back-to-back pairs, handed to it as if by a matrix-element generator.
 
     Comes with the object that hands them over, which must live as long.
@@ -179,6 +220,10 @@ def _pair_gun(pdg: int) -> tuple[Any, Any]:
             "PartonLevel:MPI = off",
         ]
     )
+    if two_body is not None:
+        _choose(pythia, pdg, two_body)
+        if two_body.only:
+            pythia.readString("ParticleDecays:mixB = off")
     pairs = Pairs()
     if not (pythia.setLHAupPtr(pairs) and pythia.init()):
         raise RuntimeError(f"Pythia does not take pairs of {pdg}")

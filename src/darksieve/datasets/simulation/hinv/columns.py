@@ -9,6 +9,7 @@ from darksieve.datasets.beams import Beams
 from darksieve.datasets.features.event_shapes import EVENT_SHAPES, event_shapes
 from darksieve.datasets.features.particles import Particles
 from darksieve.datasets.names import root_name
+from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 from darksieve.datasets.simulation.hinv.h_candidates import HCandidates
 from darksieve.datasets.simulation.hinv.objects import EventObjects
 from darksieve.datasets.simulation.hinv.pairs import WRONG, Pairs, RestOfEvent
@@ -16,9 +17,10 @@ from darksieve.datasets.simulation.hinv.recoil import Recoil
 from darksieve.datasets.simulation.ntuple import Columns
 from darksieve.datasets.simulation.phase_space import invariant_mass
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+# a tag's primary daughters are its final particles here: the moments of the latter would be the same again
+SHAPES = tuple(name for name in EVENT_SHAPES if not name.endswith(",FS1)"))
 MASS_BRANCH = "genM_X"
 WEIGHT_BRANCH = "genTagWeight"
 
@@ -44,7 +46,7 @@ def shape_columns(
         np.concatenate([[0], np.cumsum(counts)]),
     )
     made = event_shapes(signal, rest, beams)
-    return {root_name(name): made[name].astype(np.float32) for name in EVENT_SHAPES}
+    return {root_name(name): made[name].astype(np.float32) for name in SHAPES}
 
 
 def candidate_columns(
@@ -103,18 +105,14 @@ def truth_columns(
     pairs: Pairs,
     h_is_true: NDArray[np.bool_],
     h_pdg: Integers,
-    mass: Floats,
-    submode: Integers,
-    weight: Floats,
+    batch: ParticleBatch,
 ) -> Columns:
     """Truth branches, which no classifier may see.
 
     Args:
         h_is_true: Of each candidate of h.
         h_pdg: True particle number of each candidate of h that is a track, 0 else.
-        mass: Generated mass of X in each event, GeV, NaN for none.
-        submode: Number of the generated decay in each event.
-        weight: Weight of each event before the tag.
+        batch: Of which the mass of X, the number of the decay, and the weight before the tag are taken.
     """
     h = pairs.candidate
     is_right = pairs.b != WRONG
@@ -123,7 +121,7 @@ def truth_columns(
         "genTagIsRight": is_right.astype(np.int32),
         "h_isSignal": h_is_true[h].astype(np.int32),
         "h_mcPDG": h_pdg[h].astype(np.int32),
-        "genSubmode": submode[pairs.event].astype(np.int32),
-        MASS_BRANCH: mass[pairs.event].astype(np.float32),
-        WEIGHT_BRANCH: (pairs.weight * weight[pairs.event]).astype(np.float32),
+        "genSubmode": batch.submode[pairs.event].astype(np.int32),
+        MASS_BRANCH: batch.mass[pairs.event].astype(np.float32),
+        WEIGHT_BRANCH: (pairs.weight * batch.weight[pairs.event]).astype(np.float32),
     }

@@ -19,7 +19,7 @@ from darksieve.datasets.simulation.hinv.channels import (
 from darksieve.datasets.simulation.hinv.charmed import MAX_DAUGHTERS, MeasuredObjects, find_d_s, find_d_zero
 from darksieve.datasets.simulation.hinv.objects import PID_ORDER, EventObjects
 from darksieve.datasets.simulation.hinv.selection import HSelection
-from darksieve.datasets.simulation.phase_space import with_mass
+from darksieve.datasets.simulation.phase_space import invariant_mass, with_mass
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -61,6 +61,10 @@ class HCandidates:
     def __len__(self) -> int:
         return len(self.event)
 
+    def taken(self, rows: Integers) -> HCandidates:
+        """Some of them."""
+        return HCandidates(*(getattr(self, name)[rows] for name in HCandidates.__dataclass_fields__))
+
 
 def find_h(objects: EventObjects, channels: Iterable[str], selection: HSelection) -> HCandidates:
     """All candidates of h of these channels inside the selection's windows.
@@ -73,12 +77,32 @@ def find_h(objects: EventObjects, channels: Iterable[str], selection: HSelection
             parts.append(_charmed(objects, name, selection))
         else:
             parts.append(_tracks(objects, name, selection))
-    return HCandidates(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in HCandidates.__dataclass_fields__
-        )
-    )
+    return _joined(parts)
+
+
+def fast_enough(
+    candidates: HCandidates, beam_energy: float, min_mbc: float, min_momentum: float
+) -> HCandidates:
+    """Those that may have the momentum in the rest frame of the signal B, whatever the tag.
+
+    Args:
+        beam_energy: Half of √s, GeV.
+        min_mbc: Of the tag: bounds the momentum of the signal B.
+        min_momentum: Of h in that frame, GeV.
+    """
+    p_b = np.sqrt(max(beam_energy**2 - min_mbc**2, 0.0))
+    b_mass = np.array([1.0, *(channel.b_mass for channel in CHANNELS.values())])[candidates.channel]
+    # h flies against the signal B at its slowest in the CMS
+    energy_b = np.sqrt(p_b**2 + b_mass**2)
+    energy = np.sqrt(min_momentum**2 + invariant_mass(candidates.momentum) ** 2)
+    slowest = (energy_b * min_momentum - p_b * energy) / b_mass
+    momentum = np.sqrt((candidates.momentum[:, :3] ** 2).sum(axis=1))
+    return candidates.taken(np.flatnonzero(momentum >= slowest))
+
+
+def _joined(parts: list[HCandidates]) -> HCandidates:
+    names = HCandidates.__dataclass_fields__
+    return HCandidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _tracks(objects: EventObjects, name: str, selection: HSelection) -> HCandidates:

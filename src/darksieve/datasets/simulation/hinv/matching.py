@@ -27,25 +27,16 @@ _SEEN_OF_H = (
 )
 
 
-def event_objects(
-    batch: ParticleBatch, detected: DetectedBatch, beams: Beams, min_cluster_energy: float
-) -> EventObjects:
-    """Tracks and clusters as one list, tracks of an event before its clusters.
-
-    Args:
-        min_cluster_energy: Clusters below it, in GeV in the laboratory, are left out.
-    """
+def event_objects(batch: ParticleBatch, detected: DetectedBatch, beams: Beams) -> EventObjects:
+    """Tracks and clusters as one list, tracks of an event before its clusters."""
     tracks, clusters = detected.tracks, detected.clusters
-    bright = clusters.energy >= min_cluster_energy
-    event = np.concatenate(
-        [_events(tracks.offsets), _events(clusters.offsets)[bright]],
-    )
+    event = np.concatenate([_events(tracks.offsets), _events(clusters.offsets)])
     order = np.argsort(event, kind="stable")
-    in_lab = np.concatenate([tracks.four_momenta(tracks.best_hypothesis), clusters.momenta[bright]])[order]
-    n_tracks, n_clusters = len(tracks.charge), int(bright.sum())
-    truth = np.concatenate([tracks.truth, clusters.truth[bright]])[order].astype(np.int64)
+    in_lab = np.concatenate([tracks.four_momenta(tracks.best_hypothesis), clusters.momenta])[order]
+    n_tracks, n_clusters = len(tracks.charge), len(clusters.kind)
+    truth = np.concatenate([tracks.truth, clusters.truth])[order].astype(np.int64)
     is_photon = (truth >= 0) & (batch.pdg[truth] == _PHOTON_PDG)
-    kind = np.concatenate([np.full(n_tracks, -1), clusters.kind[bright]])[order]
+    kind = np.concatenate([np.full(n_tracks, -1), clusters.kind])[order]
     displaced = np.zeros(n_tracks, dtype=np.bool_)
     displaced[detected.kshorts.tracks.ravel()] = True
     return EventObjects(

@@ -45,18 +45,3 @@ class EventObjects:
 
     def __len__(self) -> int:
         return len(self.charge)
-
-    def where(self, kept: NDArray[np.bool_]) -> EventObjects:
-        """Those that are kept, in the same events."""
-        counts = np.concatenate([[0], np.cumsum(kept)])
-        return EventObjects(
-            self.momentum[kept],
-            self.energy_lab[kept],
-            self.charge[kept],
-            self.pid[kept],
-            self.displaced[kept],
-            self.particle[kept],
-            self.primary[kept],
-            self.b[kept],
-            counts[self.offsets].astype(np.int64),
-        )

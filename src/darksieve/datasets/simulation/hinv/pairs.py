@@ -226,6 +226,10 @@ class RestOfEvent:
     clusters: Integers
     energy: Floats
 
+    def taken(self, order: Integers) -> RestOfEvent:
+        """Those of the pairs in another order, or of some of them."""
+        return RestOfEvent(self.tracks[order], self.clusters[order], self.energy[order])
+
 
 def rest_of_event(
     rng: np.random.Generator, objects: EventObjects, pairs: Pairs, settings: TagSettings

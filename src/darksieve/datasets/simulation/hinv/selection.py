@@ -22,7 +22,7 @@ class HSelection:
         min_momentum: Smallest momentum of h in the rest frame of the signal B.
         max_extra_tracks: Tracks that are neither of h nor of the tag.
         max_extra_energy: Sum of such clusters, in the laboratory.
-        min_extra_cluster: Smallest energy of a cluster that counts as extra or for a tag, in the laboratory.
+        min_cluster_energy: Of all clusters, in the laboratory.
     """
 
     min_pid: float = 0.1
@@ -36,7 +36,7 @@ class HSelection:
     min_momentum: float = 0.7
     max_extra_tracks: int = 2
     max_extra_energy: float = 3.0
-    min_extra_cluster: float = 0.05
+    min_cluster_energy: float = 0.05
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

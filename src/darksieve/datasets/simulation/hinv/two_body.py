@@ -7,9 +7,16 @@ and left out of the generic B decays, whose own fractions are Pythia's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from darksieve.datasets.simulation.hinv.channels import CHANNELS
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.datasets.beams import Beams
+from darksieve.datasets.simulation.bfactory.generation import antiparticles_in_odd, b_pair_events
+from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
+from darksieve.datasets.simulation.bfactory.pythia import TwoBodyChoice
+from darksieve.datasets.simulation.hinv.channels import B_PLUS_PDG, B_ZERO_PDG, CHANNELS
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,53 @@ TWO_BODY_DECAYS = (
 def two_body_decays(b_charge: int) -> tuple[TwoBodyDecay, ...]:
     """Those of the charged (1) or the neutral (0) B."""
     return tuple(decay for decay in TWO_BODY_DECAYS if CHANNELS[decay.channel].b_charge == b_charge)
+
+
+# Pythia lists decays to a K0 as those to K_S and to K_L
+_AS_PYTHIA_SAYS = {311: (310, 130, 311), -311: (310, 130, -311)}
+
+
+def two_body_choice(b_charge: int, *, only: bool) -> TwoBodyChoice:
+    """The decays of the charged (1) or neutral (0) B, to be left out of all its decays, or the only ones."""
+    decays = tuple(
+        tuple((decay.products[0], m) for m in _AS_PYTHIA_SAYS.get(decay.pdg, (decay.pdg,)))
+        for decay in two_body_decays(b_charge)
+    )
+    return TwoBodyChoice(decays, only)
+
+
+def two_body_events(
+    rng: np.random.Generator, beams: Beams, energy_spread: float, b_charge: int, n: int
+) -> ParticleBatch:
+    """e+e- → Υ(4S) → B B̄ of which one decays in one of the two-body ways, the other in any other way.
+
+    The B of a two-body decay, which is ancestor 0, is a B in every even event and an anti-B in every odd one.
+    ``submode`` is the position of the decay in ``TWO_BODY_DECAYS``, from 1; ``weight`` its branching fraction
+    over the mean one, since each is generated as often as any other.
+    """
+    b_pdg = B_PLUS_PDG if b_charge else B_ZERO_PDG
+    batch = b_pair_events(rng, beams, energy_spread, b_pdg, n, two_body_choice(b_charge, only=True))
+    submode = _submodes(batch)
+    own = np.array([decay.fraction for decay in two_body_decays(b_charge)])
+    fractions = np.array([decay.fraction for decay in TWO_BODY_DECAYS])
+    return replace(
+        batch,
+        pdg=antiparticles_in_odd(batch.pdg, batch.offsets),
+        submode=submode,
+        weight=fractions[submode - 1] / own.mean(),
+    )
+
+
+def _submodes(batch: ParticleBatch) -> NDArray[np.int32]:
+    """Number of the two-body decay of the first B of each event, from its daughters."""
+    numbers = {
+        tuple(sorted((decay.products[0], m))): number
+        for number, decay in enumerate(TWO_BODY_DECAYS, start=1)
+        for m in _AS_PYTHIA_SAYS.get(decay.pdg, (decay.pdg,))
+    }
+    first = batch.offsets[:-1]
+    daughters = np.flatnonzero(np.isin(batch.mother, first))  # the first B is the first particle
+    if (np.bincount(batch.event[daughters], minlength=batch.n_events) != 2).any():
+        raise RuntimeError("Pythia's record of a two-body decay has not two daughters")
+    pairs = np.sort(batch.pdg[daughters].reshape(-1, 2), axis=1)
+    return np.array([numbers[int(a), int(b)] for a, b in pairs.tolist()], dtype=np.int32)
