@@ -23,6 +23,7 @@ EVENT_KEY = (
 )  # basf2's; the last is absent in old files
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: splitmix64's increment
+_CHOICE_SALT = 7772
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
@@ -163,3 +164,14 @@ def purpose_of(
     uniform = (hashed >> np.uint64(11)) * 2.0**-53  # in [0, 1)
     names = np.array([Purpose.TRAINING.value, Purpose.VALIDATION.value, Purpose.TEST.value])
     return names[np.searchsorted([training, training + validation], uniform, side="right")]
+
+
+def choice_fold_of(key: NDArray[np.uint64], n_folds: int = 2) -> NDArray[np.int8]:
+    """Fold of each event for the choice of working points, 0 … n_folds − 1, shape (n,).
+
+    The events of a fold are quoted by boundaries that the other folds chose. Independent of the folds of
+    training; of two folds, the second is the part ``"choose"``.
+    """
+    if n_folds == 2:
+        return in_choose_part(key).astype(np.int8)
+    return fold_of(key, n_folds, _CHOICE_SALT)

@@ -92,7 +92,7 @@ def sideband_ratio(window_sigma: float = 20.0, peak_sigma: float = 2.0, order: i
     return float(2 * inner / variance)
 
 
-def _floating_q(strength: NDArray, signal: NDArray, background: NDArray, ratio: float) -> NDArray:
+def _floating_q(strength: NDArray, signal: NDArray, background: NDArray, ratio: NDArray) -> NDArray:
     """q_A summed over bins; in each bin b is known from ratio·b events beside the peak (on/off, profiled)."""
     relative = strength[..., None] * signal / background
     # the profiled background is b(1 + d) with d² + (1 + σ)d + σ/(1 + τ) = 0, σ = μs/b; stable form of the
@@ -102,11 +102,11 @@ def _floating_q(strength: NDArray, signal: NDArray, background: NDArray, ratio: 
     d = -0.5 * four_c / (1 + relative + root)
     total = relative + d
     per_bin = (total - np.log1p(total)) + ratio * (d - np.log1p(d))
-    return 2 * np.sum(background * per_bin, axis=-1)
+    return np.asarray(2 * np.sum(background * per_bin, axis=-1))
 
 
 def expected_limits_floating(
-    signal: ArrayLike, background: ArrayLike, confidence_level: float = 0.95, *, ratio: float
+    signal: ArrayLike, background: ArrayLike, confidence_level: float = 0.95, *, ratio: ArrayLike
 ) -> NDArray[np.float64]:
     """Median asymptotic CLs limits on the strength; each bin's background floats and sidebands constrain it.
 
@@ -114,7 +114,7 @@ def expected_limits_floating(
         signal: Expected signal for unit strength, shape (..., n_bins), >= 0.
         background: Expected background under the peak, same shape, >= 0.
         confidence_level: Of the CLs limit.
-        ratio: Sideband events per background event under the peak (``sideband_ratio``).
+        ratio: Sideband events per background event under the peak (``sideband_ratio``), a number or by bin.
 
     Returns:
         Shape (...,); infinite where there is no signal.
@@ -126,14 +126,15 @@ def expected_limits_floating(
         G. Cowan et al., arXiv:1007.1727; on/off likelihood: T.-P. Li and Y.-Q. Ma, ApJ 272 (1983) 317.
     """
     s, b = checked_yields(signal, background)
-    if not ratio > 0:
-        raise ValueError(f"sideband ratio {ratio}: must be positive")
+    tau = np.asarray(ratio, np.float64)
+    if not np.all(tau > 0):
+        raise ValueError("sideband ratios must be positive")
     b = np.maximum(b, _TINY)
     target = float(limit_significance(confidence_level))
     with np.errstate(divide="ignore"):
-        information = np.sum(s * s / b, axis=-1) / (1 + 1 / ratio)
+        information = np.sum(s * s / (b * (1 + 1 / tau)), axis=-1)
         start = np.maximum(target / np.sqrt(information), target**2 / (2 * np.sum(s, axis=-1)))
-    return solve_strength(lambda mu: np.sqrt(_floating_q(mu, s, b, ratio)), target, start)
+    return solve_strength(lambda mu: np.sqrt(_floating_q(mu, s, b, tau)), target, start)
 
 
 def counting_limit_exact(

@@ -44,12 +44,15 @@ class Uncertainties:
         efficiency: Relative, on the signal yield of every channel.
         width: Relative, on the resolution.
         scale_sigma: Of the peak's position, in units of the resolution.
+        spurious_signal: Signal that the background's function may fake, relative to the background within ±2
+            resolutions of the peak; of its own in each channel.
     """
 
     luminosity: float = 0.0
     efficiency: float = 0.0
     width: float = 0.0
     scale_sigma: float = 0.0
+    spurious_signal: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

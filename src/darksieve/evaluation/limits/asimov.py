@@ -16,19 +16,22 @@ QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
 def band_levels(bands: str = "sigma") -> tuple[float, ...]:
-    """The five levels of the expected bands in standard deviations.
+    """The levels of the expected bands in standard deviations.
 
     Args:
-        bands: ``"sigma"`` for −2 … +2, or ``"quantile"`` for the quantiles 2.5, 16, 50, 84 and 97.5 %.
+        bands: ``"sigma"`` for −2 … +2, ``"quantile"`` for the quantiles 2.5, 16, 50, 84 and 97.5 %, or
+            ``"median"`` for the median alone.
 
     Raises:
-        ValueError: If the convention is neither.
+        ValueError: If the convention is none of these.
     """
     if bands == "sigma":
         return SIGMA_LEVELS
     if bands == "quantile":
         return tuple(float(ndtri(quantile)) for quantile in QUANTILES)
-    raise ValueError(f"bands {bands!r}: choose 'sigma' or 'quantile'")
+    if bands == "median":
+        return (0.0,)
+    raise ValueError(f"bands {bands!r}: choose 'sigma', 'quantile' or 'median'")
 
 
 def limit_significance(confidence_level: float, level: ArrayLike = 0.0) -> NDArray[np.float64]:

@@ -104,7 +104,7 @@ def upper_limits(
     *,
     confidence_level: float = 0.95,
     test_statistic: Literal["qtilde", "q"] = "qtilde",
-    bands: Literal["sigma", "quantile"] = "sigma",
+    bands: Literal["sigma", "quantile", "median"] = "sigma",
     cls_at: ArrayLike | None = None,
     observed: bool = True,
     expected: bool = True,
