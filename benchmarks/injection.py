@@ -115,7 +115,6 @@ def _model_channels(
         label=np.where(events.is_signal, np.where(events["is_true_pair"], 1.0, np.nan), 0.0),
         is_data=events.is_data,
         sample=events.process,
-        is_quote=np.ones(len(events), dtype=bool),  # the categories are fixed: no event chose anything
         category=_categories(events),
     )
     common = common_resolution(
@@ -136,7 +135,6 @@ def _model_channels(
         n_categories=2,
         efficiency=efficiency,
         yield_per_efficiency=LUMINOSITY_FB,
-        quote_fraction=1.0,
     )
     return channels, common
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from darksieve.datasets.folds import part_of
 from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator, three_photon_matrix_element
 from darksieve.datasets.simulation.photons.sources import photon_with_resonance
 from darksieve.evaluation.choosing import choose_working_points
@@ -38,7 +37,6 @@ class ToyScores:
     weight: NDArray
     mass: NDArray
     observable: NDArray
-    part: NDArray
     score: NDArray
 
 
@@ -67,7 +65,6 @@ def make_scores(seed: int = 0) -> ToyScores:
         weight=np.repeat([0.3 * (HIGH - LOW) / N_SIGNAL, 10.0], [N_SIGNAL, N_BACKGROUND]),
         mass=np.concatenate([mass, np.full(N_BACKGROUND, np.nan)]),
         observable=observable,
-        part=part_of(key),
         score=score.astype(np.float32),
     )
 
@@ -116,7 +113,6 @@ class ThreePhotons:
             weight=np.repeat([of_signal, of_background], [len(mass), n_rows]),
             mass=np.concatenate([mass, np.full(n_rows, np.nan)]),
             observable=np.concatenate(observable),
-            part=part_of(key),
             score=np.concatenate(score),
         )
 
@@ -160,18 +156,17 @@ def three_photon_entries() -> list[dict[str, Any]]:
 
 def loop_with_scipy(scores: ToyScores, masses: NDArray, kept_signal: NDArray) -> NDArray:
     """Median expected limits written by hand: masks, sums and a root search for each mass and cut."""
-    chosen = scores.part == "quote"
     target = norm.isf(0.025) ** 2
     limits = np.empty((len(masses), len(kept_signal)))
     for i, mass in enumerate(masses):
         half = 2 * resolution(mass)
-        near = chosen & (np.abs(scores.observable - mass) < half)
+        near = np.abs(scores.observable - mass) < half
         signal_here = near & (scores.label == 1) & (np.abs(scores.mass - mass) < half)
         ordered = np.sort(scores.score[signal_here])[::-1]
         for j, share in enumerate(kept_signal):
             threshold = ordered[min(int(share * len(ordered)), len(ordered) - 1)]
             s = 0.28 * share
-            b = 2 * np.sum(scores.weight[near & (scores.label == 0) & (scores.score >= threshold)])
+            b = np.sum(scores.weight[near & (scores.label == 0) & (scores.score >= threshold)])
             b = max(b, 1e-9)
 
             def excess(mu: float, s: float = s, b: float = b) -> float:

@@ -160,21 +160,31 @@ class ClassifierConfig(Section):
 
 
 class WorkingPointsConfig(Section):
-    """Where to cut, or how to split the score into categories that are fitted together."""
+    """Where to cut, or how to split the score into categories that are fitted together.
+
+    ``rectangular`` names variables whose best cuts are compared with the classifier in the report.
+    """
 
     objective: str = "expected_limit"
     kind: Literal["categories", "threshold"] = "categories"
     n_categories: Annotated[int, Field(ge=1, le=10)] = 4
+    folds: Annotated[int, Field(ge=2, le=10)] = 2
     min_effective_events: Positive = 400.0
+    background_uncertainty: NonNegative = 0.1
+    rectangular: Annotated[list[str], Field(max_length=6)] = Field(default_factory=list)
 
 
 class NuisancesConfig(Section):
-    """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution."""
+    """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution.
+
+    ``spurious_signal`` is relative to the background within ±2 resolutions, one for each channel of the fit.
+    """
 
     luminosity: NonNegative = 0.0
     efficiency: NonNegative = 0.0
     width: NonNegative = 0.0
     scale_sigma: NonNegative = 0.0
+    spurious_signal: NonNegative = 0.0
     peaking: NonNegative = 0.2
 
 

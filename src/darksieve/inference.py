@@ -192,7 +192,8 @@ class _FileScorer:
         """Category in the channel that selects the candidate; the last one where several do."""
         out = np.zeros(len(events), np.int8)
         for boundaries in self.boundaries.values():
-            category = categoriser(boundaries)(np.asarray(events[boundaries["observable"]], float), score)
+            observable = np.asarray(events[boundaries["observable"]], float)
+            category = categoriser(boundaries)(observable, score, events.key)
             if boundaries["select"]:
                 category = np.where(Expression(boundaries["select"]).select(events.columns), category, 0)
             out = np.where(category > 0, category, out).astype(np.int8)

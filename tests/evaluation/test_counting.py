@@ -85,7 +85,7 @@ def test_median_limit_without_background_excludes_three_events():
 
 
 def test_low_count_correction_fades_from_exact_to_asymptotic():
-    b = np.array([[0.0], [1.0], [10.0], [30.0], [1e4]])
+    b = np.array([[0.0], [1.0], [300.0], [3000.0], [1e4]])
     correction = low_count_correction(np.ones_like(b), b)
     asymptotic = expected_limits_counting(np.ones_like(b), b, 0.95)
     exact = median_limit_exact(b[:3, 0])

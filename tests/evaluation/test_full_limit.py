@@ -14,7 +14,9 @@ SIZES = Uncertainties(0.01, 0.05, 0.08, 0.15, 1e-3)
 S, B = np.array([0.12, 0.2]), np.array([4e3, 6e4])
 
 
-def written_out(s, b, *, sizes=SIZES, sigma=0.02, window=20, order=3, bins=6, tails=None, slope=0.0, mass=3.0):
+def written_out(
+    s, b, *, sizes=SIZES, sigma=0.02, window=20, order=3, bins=6, tails=None, slope=0.0, mass=3.0
+):
     """Median limit of the document with fine bins everywhere; b flat, or falling linearly over the window."""
     n_bins = 2 * window * bins
     edges = np.linspace(mass - window * sigma, mass + window * sigma, n_bins + 1)

@@ -60,7 +60,6 @@ def candidates():
         label=np.concatenate([np.ones(N_GENERATED), np.zeros(N_BACKGROUND + 3000)]),
         is_data=np.zeros(n, bool),
         sample=np.array(["signal"] * N_GENERATED + ["qed"] * N_BACKGROUND + ["gamma_etaprime"] * 3000),
-        is_quote=rng.random(n) < 0.5,
         category=np.concatenate([category, rng.integers(0, 3, N_BACKGROUND + 3000)]),
     )
 

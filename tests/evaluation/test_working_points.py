@@ -3,12 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError
 from darksieve.evaluation.quoting import Figures
 from darksieve.evaluation.working_points import WorkingPoints
 
 MASSES = np.array([1.0, 2.0, 3.0])
 GRID = np.linspace(0.5, 3.5, 13)
+DIFFERENCE = 0.02  # between the edges of the two folds
 
 
 def working_points(**changes):
@@ -26,20 +28,32 @@ def working_points(**changes):
         optimism=by_mass / 2,
         objective_value=by_mass,
         expected_limit_no_cut=by_mass * 2,
+        tail_spread=by_mass / 100,
+        more_simulation=by_mass,
         errors={"expected_limit": by_mass / 10, "n_background": by_category},
     )
-    boundaries = np.stack([0.1 + 0.05 * np.sin(GRID), 0.7 + 0.02 * GRID], axis=1)
+    one = np.stack([0.1 + 0.05 * np.sin(GRID), 0.7 + 0.02 * GRID], axis=1)
+    boundaries = np.stack([one - DIFFERENCE / 2, one + DIFFERENCE / 2])
     return WorkingPoints("categories", 2, GRID, boundaries, figures, channel="c", **changes)
 
 
-def test_categories_grow_with_the_score_and_reject_below_the_lowest_edge():
+def keys_of(fold, n):
+    """Keys of events in a fold."""
+    keys = np.random.default_rng(1).integers(0, 2**63, 8 * n + 100).astype(np.uint64)
+    return keys[choice_fold_of(keys) == fold][:n]
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_categories_grow_with_the_score_by_the_edges_of_the_events_fold(fold):
     points = working_points()
     score = np.linspace(0, 1, 101)
-    category = points.category(np.full(101, 2.0), score)
+    category = points.category(np.full(101, 2.0), score, keys_of(fold, 101))
     assert category.dtype == np.int8
     assert (np.diff(category) >= 0).all()
-    low, high = points.boundaries_at([2.0])[0]
+    low, high = points.boundaries_at([2.0], fold)[0]
     np.testing.assert_array_equal(category, (score >= low).astype(int) + (score >= high))
+    mean = points.boundaries_at([2.0])[0]
+    np.testing.assert_allclose([low, high], mean + (fold - 0.5) * DIFFERENCE)
 
 
 def test_boundaries_between_grid_points_are_smooth_and_constant_beyond():
@@ -52,7 +66,7 @@ def test_boundaries_between_grid_points_are_smooth_and_constant_beyond():
 
 
 def test_nan_scores_and_observables_are_rejected():
-    assert working_points().category([2.0, np.nan], [np.nan, 0.9]).tolist() == [0, 0]
+    assert working_points().category([2.0, np.nan], [np.nan, 0.9], [1, 2]).tolist() == [0, 0]
 
 
 def test_saved_and_loaded_they_give_the_same_categories_and_figures(tmp_path):
@@ -61,7 +75,8 @@ def test_saved_and_loaded_they_give_the_same_categories_and_figures(tmp_path):
     loaded = WorkingPoints.load(tmp_path / "working_points.json")
     rng = np.random.default_rng(0)
     x, score = rng.uniform(0, 4, 1000), rng.uniform(size=1000).astype(np.float32)
-    np.testing.assert_array_equal(loaded.category(x, score), points.category(x, score))
+    key = rng.integers(0, 2**63, 1000).astype(np.uint64)
+    np.testing.assert_array_equal(loaded.category(x, score, key), points.category(x, score, key))
     np.testing.assert_array_equal(loaded.figures.status, points.figures.status)
     np.testing.assert_allclose(loaded.figures.n_background, points.figures.n_background)
     np.testing.assert_allclose(loaded.figures.expected_limit, [2, 3, np.nan])  # JSON has no infinity
@@ -76,7 +91,8 @@ def test_document_has_the_documented_keys_for_each_mass_and_category():
     ]
     wanted = {
         "mass", "channel", "category", "score_low", "score_high", "signal_efficiency", "n_background",
-        "effective_events", "expected_limit", "percent_of_ceiling", "optimism", "status",
+        "effective_events", "expected_limit", "percent_of_ceiling", "optimism", "status", "tail_spread",
+        "more_simulation",
         "expected_limit_error", "n_background_error",
     }  # fmt: skip
     for point in document["points"]:
@@ -94,7 +110,7 @@ def test_inputs_cannot_be_changed_afterwards():
 def test_crossing_boundaries_are_refused():
     points = working_points()
     with pytest.raises(ValueError, match="must not decrease"):
-        WorkingPoints("categories", 2, GRID, points.boundaries[:, ::-1], points.figures)
+        WorkingPoints("categories", 2, GRID, points.boundaries[..., ::-1], points.figures)
 
 
 @pytest.mark.parametrize(

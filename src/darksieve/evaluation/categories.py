@@ -11,9 +11,13 @@ from scipy.interpolate import BSpline
 from scipy.optimize import minimize
 
 from darksieve.evaluation.ceiling import FineTable
+from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.objectives import Objective
 
+_WORTH = 1e-3  # of the log objective on events left out, that more freedom in mass has to gain
 _STARTS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
+FEWEST = 10.0  # simulated events of a node that say anything about the score
+_RATIOS = (0.6, 1.0, 1.5, 2.2)  # signal of a category over that of the next purer one, to start from
 _DIFFERENCE = 1e-4
 
 
@@ -71,8 +75,9 @@ def yields_between(table: FineTable, edges: NDArray) -> tuple[NDArray, NDArray]:
         edges: Increasing along the last axis, shape (..., n_nodes, n_categories).
 
     Returns:
-        Efficiency and expected background, each of the shape of ``edges``. Every category's background
-        counts one simulated event more than was seen: none is ever free of background.
+        Efficiency and expected background, each of the shape of ``edges``. A background counts one simulated
+        event more than was seen, or twice where less than one was: none is driven by an event that happens to
+        be missing, and none is held where the simulation ends.
     """
     n_bins = table.signal.shape[1]
     zero = np.zeros((len(table.masses), 1))
@@ -83,11 +88,27 @@ def yields_between(table: FineTable, edges: NDArray) -> tuple[NDArray, NDArray]:
     fraction = position - lower
     node = np.arange(len(table.masses))[:, None]
 
-    def between(running: NDArray) -> NDArray:
-        at = (1 - fraction) * running[node, lower] + fraction * running[node, lower + 1]
+    # cubic Hermite: kinks at the bins' edges would stop a descent
+    f2, f3 = fraction**2, fraction**3
+    basis = (2 * f3 - 3 * f2 + 1, f3 - 2 * f2 + fraction, 3 * f2 - 2 * f3, f3 - f2)
+
+    def between(running: NDArray, density: NDArray) -> NDArray:
+        slope = np.concatenate(
+            [density[:, :1], 0.5 * (density[:, 1:] + density[:, :-1]), density[:, -1:]], axis=1
+        )
+        at = (
+            basis[0] * running[node, lower]
+            + basis[1] * slope[node, lower]
+            + basis[2] * running[node, lower + 1]
+            + basis[3] * slope[node, lower + 1]
+        )
         return np.maximum(np.diff(at, axis=-1, prepend=0.0), 0.0)
 
-    return between(running_signal), between(running_background) + table.event_weight[:, None]
+    background = between(running_background, table.background)
+    weight = table.event_weight[:, None]
+    nothing = table.counts.sum(axis=1)[:, None] < FEWEST
+    more = np.where(nothing, weight, np.minimum(weight, background))
+    return between(running_signal, table.signal), background + more
 
 
 def optimise_quantiles(
@@ -114,13 +135,14 @@ def optimise_quantiles(
         n_iterations: At most so many steps.
     """
     n_curves = 1 if equal else n_categories
+    judge = objective_at(objective, table.masses)
 
     def curves(coefficients: NDArray) -> QuantileCurves:
         return QuantileCurves(mass_range, n_categories, coefficients)
 
     def losses(theta: NDArray) -> NDArray:
         """Mean log objective for each of (..., n_nodes, n_curves)."""
-        merit = objective(*yields_between(table, edges_of(theta, n_categories)))
+        merit = judge(*yields_between(table, edges_of(theta, n_categories)))
         with np.errstate(divide="ignore"):
             logs = np.log(merit)
         usable = np.isfinite(logs)
@@ -130,8 +152,10 @@ def optimise_quantiles(
         ones = np.ones((len(table.masses), 1))
         trials = []
         for total in _STARTS:
-            share = total if equal else total / n_categories
-            trials.append(np.full((n_curves, 1), np.log(share / (1 - total))))
+            for ratio in (1.0,) if n_curves == 1 else _RATIOS:
+                shares = total * ratio ** np.arange(n_curves)  # purest first
+                shares *= 1.0 if equal else total / shares.sum()
+                trials.append(np.log(shares / (1 - total))[:, None])
         values = losses(np.stack([ones @ t.T for t in trials]))
         start = curves(trials[int(np.argmin(values))])
     design = spline_basis(table.masses, mass_range, n_coefficients)
@@ -143,7 +167,7 @@ def optimise_quantiles(
         theta = design @ x.reshape(n_curves, -1).T
         # one curve at one mass moves only that mass, so each curve costs one evaluation for all coefficients
         shifts = _DIFFERENCE * np.eye(n_curves)[:, None, :]
-        merit = objective(
+        merit = judge(
             *yields_between(
                 table, edges_of(np.concatenate([theta[None], theta + shifts, theta - shifts]), n_categories)
             )
@@ -173,7 +197,8 @@ def optimise_quantiles(
 
 def mean_log_objective(table: FineTable, objective: Objective, curves: QuantileCurves) -> float:
     """What the curves reach on a table, as the mean logarithm over its masses."""
-    logs = np.log(objective(*yields_between(table, curves.edges(table.masses))))
+    judge = objective_at(objective, table.masses)
+    logs = np.log(judge(*yields_between(table, curves.edges(table.masses))))
     return float(np.mean(logs[np.isfinite(logs)])) if np.isfinite(logs).any() else np.inf
 
 
@@ -216,7 +241,7 @@ def choose_quantiles(
             judged[k] = total / len(folds)
     best = freedoms[0]
     for k in freedoms[1:]:
-        if judged and judged[k] < judged[best] - 2e-4:  # more freedom has to be worth something
+        if judged and judged[k] < judged[best] - _WORTH:
             best = k
     curves: QuantileCurves | None = None
     for k in [k for k in freedoms if k <= best]:

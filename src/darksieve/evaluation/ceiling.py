@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from darksieve.evaluation.bootstrap import bootstrap_sums
+from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.objectives import Objective
 from darksieve.evaluation.pooling import BackgroundRows, estimate_background, wide_windows
 from darksieve.evaluation.windows import Windows
@@ -246,11 +247,12 @@ def score_ceiling(table: FineTable, objective: Objective) -> Ceiling:
 
     group = _groups(table.counts)
     signal = _in_groups(table.signal, group)
+    judge = objective_at(objective, table.masses)
 
     def relative(background: NDArray) -> NDArray:
         floor = np.maximum(background, 1e-9 * background.sum(axis=-1, keepdims=True))
-        one = objective(signal.sum(axis=-1, keepdims=True), floor.sum(axis=-1, keepdims=True))
-        fine = objective(signal, _in_groups(floor, group))
+        one = judge(signal.sum(axis=-1, keepdims=True), floor.sum(axis=-1, keepdims=True))
+        fine = judge(signal, _in_groups(floor, group))
         with np.errstate(invalid="ignore"):
             return np.where(np.isfinite(fine) & np.isfinite(one), fine / one, np.nan)
 

@@ -1,32 +1,189 @@
-"""From scores to working points: chosen on one part of the events, quoted on the other."""
+"""From scores to working points: chosen on some folds of the events, quoted on the others, in rotation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from darksieve.datasets.folds import fold_of
 from darksieve.errors import InputError
-from darksieve.evaluation.categories import choose_quantiles
-from darksieve.evaluation.ceiling import fine_table, node_masses, score_ceiling
+from darksieve.evaluation.boundaries import Boundaries, out_of_fold
+from darksieve.evaluation.ceiling import Ceiling, FineTable, node_masses, score_ceiling
+from darksieve.evaluation.full_limit import FullLimit
 from darksieve.evaluation.objectives import Objective, make_objective
-from darksieve.evaluation.quantiles import fit_signal_quantiles
-from darksieve.evaluation.quoting import (
+from darksieve.evaluation.quoting import Counted, count, make_figures, mean_optimism_of, quoted_fine_table
+from darksieve.evaluation.rotation import Choice, Tables, choose, prepare
+from darksieve.evaluation.scored_rows import (
     Resolution,
     ScoredCandidates,
+    ScoredRows,
     as_resolution,
-    count,
-    efficiency_of_all,
-    make_figures,
-    mean_optimism_of,
-    part_of_scores,
-    quoted_fine_table,
+    scored_rows,
 )
-from darksieve.evaluation.working_points import Boundaries, Kind, WorkingPoints
+from darksieve.evaluation.working_points import Kind, WorkingPoints
 
-_FOLD_SALT = 7771  # folds within the part that chooses, independent of the training's
+_N_GRID = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Chooser:
+    """Everything that choices on one score share: checked rows, windows, and the tables of every rotation.
+
+    Attributes:
+        rows: Checked candidates.
+        masses: Of the scan, GeV, shape (n_masses,).
+        half_width: Of the counting windows, GeV, shape (n_masses,).
+        limit: The expected limit that is quoted.
+        shortcut: A fast one in which limits have the same ratios.
+        mass_range: Range of a flat signal sample.
+        min_effective_events: Fewer in a category's window are pooled, and flagged where that is not enough.
+        n_fine_bins: Equal-signal bins of the ceiling.
+        n_bootstrap: Replicates.
+        seed: Of the bootstrap.
+    """
+
+    rows: ScoredRows
+    masses: NDArray[np.float64]
+    half_width: NDArray[np.float64]
+    limit: Objective
+    shortcut: Objective
+    mass_range: tuple[float, float] | None
+    min_effective_events: float
+    n_fine_bins: int
+    n_bootstrap: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        scores: ScoredCandidates,
+        masses: ArrayLike,
+        resolution: Resolution | ArrayLike,
+        *,
+        limit: Objective,
+        mass_range: tuple[float, float] | None = None,
+        peak_sigma: float = 2.0,
+        n_folds: int = 2,
+        min_effective_events: float = 400.0,
+        n_fine_bins: int = 120,
+        n_bootstrap: int = 40,
+        seed: int = 0,
+    ) -> Chooser:
+        """Check everything; see ``choose_working_points``."""
+        at = np.atleast_1d(np.asarray(masses, np.float64))
+        if len(at) == 0 or not np.isfinite(at).all() or (np.diff(at) <= 0).any():
+            raise InputError("working points need at least one mass, finite and increasing")
+        if not 2 <= n_folds <= 10:
+            raise InputError(f"working_points.folds is {n_folds}: it goes from 2 to 10")
+        sigma = as_resolution(resolution, at)
+        rows = scored_rows(scores, sigma, peak_sigma, n_folds)
+        shortcut = limit.shortcut() if isinstance(limit, FullLimit) else limit
+        return cls(
+            rows, at, peak_sigma * sigma(at), limit, shortcut, mass_range, min_effective_events,
+            n_fine_bins, n_bootstrap, seed,
+        )  # fmt: skip
+
+    @property
+    def nodes(self) -> NDArray[np.float64]:
+        """Masses at which choices are judged."""
+        return node_masses(self.masses)
+
+    @property
+    def node_width(self) -> NDArray[np.float64]:
+        """Half widths of their windows."""
+        return np.interp(self.nodes, self.masses, self.half_width)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """First and last mass."""
+        return float(self.masses[0]), float(self.masses[-1])
+
+    @cached_property
+    def grid(self) -> NDArray[np.float64]:
+        """Where boundaries are tabulated."""
+        low, high = float(self.rows.signal_mass.min()), float(self.rows.signal_mass.max())
+        if high - low < 1e-6:
+            return np.array([low - 1e-6, high + 1e-6])
+        return np.linspace(low, high, _N_GRID)
+
+    @cached_property
+    def tables(self) -> list[Tables]:
+        """What each fold's complement chooses from."""
+        return [
+            prepare(self.rows.without(f), self.nodes, self.node_width, self.mass_range, self.n_fine_bins)
+            for f in range(self.rows.n_folds)
+        ]
+
+    @cached_property
+    def fine_table(self) -> FineTable:
+        """All events in fine bins that they did not choose, with replicates."""
+        signal, background = (
+            np.empty(len(self.rows.signal_fold), np.int64),
+            np.empty(len(self.rows.fold), np.int64),
+        )
+        for f, tables in enumerate(self.tables):
+            s, b = self.rows.signal_fold == f, self.rows.fold == f
+            signal[s] = tables.quantiles.bins(self.rows.signal_observable[s], self.rows.signal_score[s])
+            background[b] = tables.quantiles.bins(self.rows.observable[b], self.rows.score[b])
+        return quoted_fine_table(
+            self.rows, signal, background, self.n_fine_bins, self.nodes, self.node_width, self.mass_range,
+            n_bootstrap=self.n_bootstrap, seed=self.seed,
+        )  # fmt: skip
+
+    @cached_property
+    def ceiling(self) -> Ceiling:
+        """What the score could give at most."""
+        return score_ceiling(self.fine_table, self.shortcut)
+
+    def choose(
+        self,
+        objective: Objective,
+        n_categories: int,
+        *,
+        equal: bool = False,
+        freedoms: Sequence[int] = (1, 2, 4, 7),
+    ) -> list[Choice]:
+        """Boundaries of every fold, chosen on its complement."""
+        walked = objective.shortcut() if isinstance(objective, FullLimit) else objective
+        return [
+            choose(tables, walked, n_categories, self.grid, self.span, equal=equal, freedoms=freedoms)
+            for tables in self.tables
+        ]
+
+    def count(self, choices: Sequence[Choice], *, seen: bool = False) -> Counted:
+        """Yields of all events, each by boundaries that it did not choose, or (``seen``) helped to choose."""
+        n_folds = self.rows.n_folds
+        boundaries = [Boundaries(self.grid, choice.boundaries) for choice in choices]
+        shift = 1 if seen else 0
+        signal, background = (
+            out_of_fold(boundaries, observable, score, (fold + shift) % n_folds)
+            for observable, score, fold in (
+                (self.rows.signal_observable, self.rows.signal_score, self.rows.signal_fold),
+                (self.rows.observable, self.rows.score, self.rows.fold),
+            )
+        )
+        n = choices[0].boundaries.shape[1]
+        edges = np.mean([choice.curves.edges(self.nodes) for choice in choices], axis=0)
+        return self.count_categories(signal, background, n, tail=(self.fine_table, edges))
+
+    def count_categories(
+        self,
+        signal: NDArray,
+        background: NDArray,
+        n_categories: int,
+        tail: tuple[FineTable, NDArray] | None = None,
+    ) -> Counted:
+        """Yields of any categories, 0 for rejected rows."""
+        return count(
+            self.rows, signal, background, n_categories,
+            masses=self.masses, half_width=self.half_width, mass_range=self.mass_range,
+            min_effective_events=self.min_effective_events, n_bootstrap=self.n_bootstrap, seed=self.seed,
+            tail=tail,
+        )  # fmt: skip
 
 
 def choose_working_points(
@@ -35,6 +192,7 @@ def choose_working_points(
     resolution: Resolution | ArrayLike,
     *,
     objective: str | Objective = "expected_limit",
+    full_limit: FullLimit | None = None,
     kind: Kind = "categories",
     n_categories: int = 4,
     equal_categories: bool = False,
@@ -46,6 +204,7 @@ def choose_working_points(
     peak_sigma: float = 2.0,
     window_sigma: float = 20.0,
     background_order: int = 3,
+    n_folds: int = 2,
     min_effective_events: float = 400.0,
     n_fine_bins: int = 120,
     n_bootstrap: int = 40,
@@ -54,8 +213,8 @@ def choose_working_points(
     """Score categories, or one threshold, that minimise an objective and are smooth in mass.
 
     Boundaries are curves of constant signal efficiency, whose efficiencies are splines in mass with the
-    freedom that cross-validation allows. They are chosen on the candidates of part "choose" and every
-    figure is quoted on those of part "quote"; errors are from a bootstrap by event.
+    freedom that cross-validation allows. Those of a fold are chosen on all other folds, and every figure
+    counts every event by the boundaries of its own fold; errors are from a bootstrap by event.
 
     Args:
         scores: Signal rows (label 1; true pairs; weights that sum to absolute efficiencies, see ``Events``),
@@ -65,6 +224,7 @@ def choose_working_points(
         resolution: Resolution in GeV as a function of mass, or an array at the masses.
         objective: Name from ``objectives.OBJECTIVES``, or a function (signal, background) -> what to
             minimise.
+        full_limit: The model of the expected limit; one of Gaussian peaks without nuisances where absent.
         kind: "categories" or "threshold".
         n_categories: 1 to 10; ignored for a threshold.
         equal_categories: Categories of equal signal, of which only the total is optimised.
@@ -77,6 +237,7 @@ def choose_working_points(
         peak_sigma: Half width of the counting window in resolutions.
         window_sigma: Half width of the fit window, for the floating background.
         background_order: Order of the background polynomial in the fit.
+        n_folds: Folds in rotation, 2 to 10 (``choice_fold_of``).
         min_effective_events: Fewer in a category's window are pooled with neighbouring masses, and flagged
             where even that is not enough.
         n_fine_bins: Equal-signal bins of the ceiling, at least 20.
@@ -84,99 +245,116 @@ def choose_working_points(
         seed: Of the bootstrap.
 
     Raises:
-        InputError: If a weight is negative or not finite, scores are constant or not finite, a part has no
+        InputError: If a weight is negative or not finite, scores are constant or not finite, a fold has no
             signal or no background, a mass lies outside the simulated range, or the objective is unknown.
     """
-    masses = np.atleast_1d(np.asarray(masses, np.float64))
-    if len(masses) == 0 or not np.isfinite(masses).all() or (np.diff(masses) <= 0).any():
-        raise InputError("working points need at least one mass, finite and increasing")
-    if kind not in ("categories", "threshold"):
-        raise InputError(f"working_points.kind is {kind!r}: choose 'categories' or 'threshold'")
-    n = 1 if kind == "threshold" else n_categories
-    if not 1 <= n <= 10:
-        raise InputError(f"working_points.n_categories is {n_categories}: it goes from 1 to 10")
+    n = check_kind(kind, n_categories)
     options: dict[str, Any] = {
         "confidence_level": confidence_level,
         "window_sigma": window_sigma,
         "peak_sigma": peak_sigma,
         "background_order": background_order,
+        "full_limit": full_limit,
     }
     to_choose = make_objective(objective, **options)
-    name = objective if isinstance(objective, str) else getattr(objective, "__name__", "function")
     is_limit = isinstance(objective, str) and objective.startswith("expected_limit")
-    limit = to_choose if is_limit else make_objective("expected_limit", **options)
-    sigma = as_resolution(resolution, masses)
-    half_width = peak_sigma * sigma(masses)
-    chooses, quotes = (part_of_scores(scores, which, sigma, peak_sigma) for which in ("choose", "quote"))
-
-    quantiles = fit_signal_quantiles(
-        chooses.signal_mass, chooses.signal_score, chooses.signal_weight, n_bins=n_fine_bins
+    chooser = Chooser.of(
+        scores,
+        masses,
+        resolution,
+        limit=to_choose if is_limit else make_objective("expected_limit", **options),
+        mass_range=mass_range,
+        peak_sigma=peak_sigma,
+        n_folds=n_folds,
+        min_effective_events=min_effective_events,
+        n_fine_bins=n_fine_bins,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
     )
-    efficiency = efficiency_of_all(chooses, mass_range)
-    nodes = node_masses(masses)
-    node_width = np.interp(nodes, masses, half_width)
-    flat_signal = np.repeat(efficiency(nodes)[0][:, None] / n_fine_bins, n_fine_bins, axis=1)
-    bins = quantiles.bins(chooses.observable, chooses.score)
-    table = fine_table(chooses.background_rows(bins, n_fine_bins + 1), flat_signal, nodes, node_width)
-    fold = fold_of(chooses.key, 2, salt=_FOLD_SALT)
-    halves = [
-        fine_table(
-            chooses.background_rows(bins, n_fine_bins + 1, fold == half), flat_signal, nodes, node_width
-        )
-        for half in (0, 1)
-    ]
-    span = (float(masses[0]), float(masses[-1]))
-    curves, judged = choose_quantiles(
-        table,
-        [(halves[0], halves[1]), (halves[1], halves[0])],
+    choices = chooser.choose(to_choose, n, equal=equal_categories)
+    return quote(
+        chooser,
+        choices,
         to_choose,
-        n,
-        span,
-        equal=equal_categories,
+        kind=kind,
+        objective_name=name_of(objective),
+        channel=channel,
+        confidence_level=confidence_level,
+        yield_per_efficiency=yield_per_efficiency,
+        limit_unit=limit_unit,
+        peak_sigma=peak_sigma,
     )
-    edges = curves.edges(quantiles.mass_grid)  # purest first; categories count from the least pure
-    boundaries = np.maximum.accumulate(quantiles.boundaries(edges)[:, ::-1], axis=1)
 
-    ceiling_table = quoted_fine_table(
-        quotes, quantiles, nodes, node_width, mass_range, n_bootstrap=n_bootstrap, seed=seed
-    )
-    ceiling = score_ceiling(ceiling_table, limit)
-    common: dict[str, Any] = {
-        "masses": masses,
-        "half_width": half_width,
-        "mass_range": mass_range,
-        "min_effective_events": min_effective_events,
-        "n_bootstrap": n_bootstrap,
-        "seed": seed,
-    }
-    categorise = Boundaries(quantiles.mass_grid, boundaries).category
-    quoted = count(quotes, categorise, n, **common)
-    seen = count(chooses, categorise, n, **common)
+
+def check_kind(kind: str, n_categories: int) -> int:
+    """Number of categories of a kind of working point.
+
+    Raises:
+        InputError: If there is no such kind, or the number is out of range.
+    """
+    if kind not in ("categories", "threshold"):
+        raise InputError(f"working_points.kind is {kind!r}: choose 'categories' or 'threshold'")
+    n = 1 if kind == "threshold" else n_categories
+    if not 1 <= n <= 10:
+        raise InputError(f"working_points.n_categories is {n_categories}: it goes from 1 to 10")
+    return n
+
+
+def name_of(objective: str | Objective) -> str:
+    """What documents call an objective."""
+    return objective if isinstance(objective, str) else getattr(objective, "__name__", "function")
+
+
+def quote(
+    chooser: Chooser,
+    choices: Sequence[Choice],
+    objective: Objective,
+    *,
+    kind: Kind,
+    objective_name: str,
+    channel: str,
+    confidence_level: float,
+    yield_per_efficiency: float,
+    limit_unit: str,
+    peak_sigma: float,
+) -> WorkingPoints:
+    """Working points of choices, with figures that no event flatters."""
+    quoted, seen = chooser.count(choices), chooser.count(choices, seen=True)
     figures = make_figures(
-        masses, quoted, seen, ceiling, limit, to_choose, yield_per_efficiency, min_effective_events
-    )
+        chooser.masses, quoted, seen, chooser.ceiling, chooser.limit, chooser.shortcut, objective,
+        yield_per_efficiency, chooser.min_effective_events,
+    )  # fmt: skip
+    freedoms = [int(choice.curves.coefficients.shape[1]) for choice in choices]
+    left_out = {str(k): float(np.mean([choice.judged[k] for choice in choices])) for k in choices[0].judged}
+    bias = chooser.ceiling.bias
     return WorkingPoints(
         kind=kind,
-        n_categories=n,
-        mass_grid=quantiles.mass_grid,
-        boundaries=boundaries,
+        n_categories=choices[0].boundaries.shape[1],
+        mass_grid=chooser.grid,
+        boundaries=np.stack([choice.boundaries for choice in choices]),
         figures=figures,
         channel=channel,
-        objective=name,
+        objective=objective_name,
         confidence_level=confidence_level,
         yield_per_efficiency=yield_per_efficiency,
         limit_unit=limit_unit,
         peak_sigma=peak_sigma,
         choice={
-            "freedom_in_mass": int(curves.coefficients.shape[1]),
-            "mean_log_objective_left_out": {str(k): v for k, v in judged.items()},
-            "signal_rows": {"choose": len(chooses.signal_mass), "quote": len(quotes.signal_mass)},
-            "background_rows": {"choose": len(chooses.weight), "quote": len(quotes.weight)},
-            "ceiling_bins": n_fine_bins,
-            "ceiling_bias": float(np.nanmin(ceiling.bias)) if np.isfinite(ceiling.bias).any() else None,
-            "window_sigma": window_sigma,
-            "background_order": background_order,
-            "min_effective_events": min_effective_events,
-            **mean_optimism_of(figures, quoted, seen, limit),
+            "folds": len(choices),
+            "freedom_in_mass": freedoms,
+            "mean_log_objective_left_out": left_out,
+            "signal_rows": len(chooser.rows.signal_mass),
+            "background_rows": len(chooser.rows.weight),
+            "ceiling_bins": chooser.n_fine_bins,
+            "ceiling_bias": float(np.nanmin(bias)) if np.isfinite(bias).any() else None,
+            "min_effective_events": chooser.min_effective_events,
+            "largest_tail_spread": _largest(figures.tail_spread),
+            "more_simulation": _largest(figures.more_simulation),
+            **mean_optimism_of(figures, quoted, seen, chooser.shortcut),
         },
     )
+
+
+def _largest(values: NDArray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if len(finite) else None

@@ -296,7 +296,10 @@ def _compile(model: FullLimit, masses: NDArray) -> ProblemBatch:
             "window": [float(edges[0]), float(edges[-1])],
             "yield_per_unit": 1.0,
             "background": {
-                "family": family, **order, "yield": 1.0, "coefficients": _coefficients(choice, given, i)
+                "family": family,
+                **order,
+                "yield": 1.0,
+                "coefficients": _coefficients(choice, given, i),
             },
         }
         if sizes.spurious_signal > 0:

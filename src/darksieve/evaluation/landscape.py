@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from darksieve.evaluation.full_limit import FullLimit, objective_at
 from darksieve.evaluation.objectives import Objective, make_objective
 from darksieve.evaluation.pooling import effective_events
 from darksieve.evaluation.quantiles import fit_signal_quantiles
-from darksieve.evaluation.quoting import (
+from darksieve.evaluation.scored_rows import (
     Resolution,
     ScoredCandidates,
     as_resolution,
     efficiency_of_all,
-    part_of_scores,
+    scored_rows,
 )
 from darksieve.evaluation.windows import Windows
 
@@ -55,9 +56,9 @@ def cut_landscape(
     masses: ArrayLike,
     resolution: Resolution | ArrayLike,
     *,
-    part: str = "quote",
     n_cuts: int = 100,
     objective: str | Objective = "expected_limit",
+    full_limit: FullLimit | None = None,
     confidence_level: float = 0.95,
     mass_range: tuple[float, float] | None = None,
     peak_sigma: float = 2.0,
@@ -71,9 +72,9 @@ def cut_landscape(
         scores: As for ``choose_working_points``.
         masses: GeV, shape (n_masses,).
         resolution: In GeV, as a function of mass or at the masses.
-        part: Part of the events.
         n_cuts: Cuts at equal steps of signal efficiency.
         objective: See ``make_objective``.
+        full_limit: The model of the expected limit.
         confidence_level: Of expected limits.
         mass_range: Range of a flat signal sample.
         peak_sigma: Half width of the counting window in resolutions.
@@ -86,13 +87,14 @@ def cut_landscape(
     """
     masses = np.atleast_1d(np.asarray(masses, np.float64))
     sigma = as_resolution(resolution, masses)
-    rows = part_of_scores(scores, part, sigma, peak_sigma)
+    rows = scored_rows(scores, sigma, peak_sigma, n_folds=1)
     judge = make_objective(
         objective,
         confidence_level=confidence_level,
         window_sigma=window_sigma,
         peak_sigma=peak_sigma,
         background_order=background_order,
+        full_limit=full_limit,
     )
     quantiles = fit_signal_quantiles(rows.signal_mass, rows.signal_score, rows.signal_weight, n_bins=n_cuts)
     efficiency = efficiency_of_all(rows, mass_range)(masses)[0]
@@ -104,8 +106,9 @@ def cut_landscape(
     signal = efficiency[:, None] * kept
     passing = effective_events(background, squares)
     judged = passing >= min_effective_events
-    value = np.full(background.shape, np.nan)
-    value[judged] = judge(signal[judged][:, None], background[judged][:, None])
+    # (n_cuts, n_masses, 1): the masses are the second last axis
+    of_masses = objective_at(judge, masses)(signal.T[..., None], background.T[..., None]).T
+    value = np.where(judged, of_masses, np.nan)
     threshold = np.stack(
         [np.interp(masses, quantiles.mass_grid, level) for level in quantiles.scores[:, 1:].T], axis=1
     )

@@ -18,12 +18,13 @@ from scipy.stats import norm, poisson
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.counting import (
     checked_yields,
-    expected_limits_floating,
     low_count_correction,
     sideband_ratio,
     solve_strength,
 )
+from darksieve.evaluation.full_limit import FullLimit
 from darksieve.evaluation.limits.asimov import expected_limits_counting
+from darksieve.evaluation.search_building import BackgroundChoice
 
 Objective = Callable[[NDArray, NDArray], NDArray]
 
@@ -124,14 +125,6 @@ def _combined(reach: Callable[[NDArray], NDArray]) -> Objective:
     return objective
 
 
-def _expected_limit(confidence_level: float, ratio: float) -> Objective:
-    def objective(signal: NDArray, background: NDArray) -> NDArray:
-        limit = expected_limits_floating(signal, background, confidence_level, ratio=ratio)
-        return limit * low_count_correction(signal, background, confidence_level)
-
-    return objective
-
-
 def _expected_limit_counting(confidence_level: float) -> Objective:
     def objective(signal: NDArray, background: NDArray) -> NDArray:
         s, b = checked_yields(signal, background)
@@ -160,6 +153,7 @@ def _discovery(n_sigma: float, relative_error: float, ratio: float) -> Objective
 
 OBJECTIVES = (
     "expected_limit",
+    "expected_limit_sidebands",
     "expected_limit_counting",
     "discovery",
     "discovery_known_background",
@@ -180,16 +174,19 @@ def make_objective(
     peak_sigma: float = 2.0,
     background_order: int = 3,
     background_error: float = 0.0,
+    full_limit: FullLimit | None = None,
 ) -> Objective:
     """An objective by name, or a user's own function as it is.
 
-    - ``expected_limit``: median CLs limit, each category's background floating and known from its sidebands;
-    - ``expected_limit_counting``: the same with known background;
+    - ``expected_limit``: median CLs limit of the full model (``FullLimit``): shapes, floating background,
+      nuisances, spurious signal;
+    - ``expected_limit_sidebands``: counting, each category's background known from its sidebands;
+    - ``expected_limit_counting``: counting with known background;
     - ``discovery``, ``discovery_known_background``: strength of an Asimov significance of ``n_sigma``;
     - ``punzi``, ``punzi_simple``, ``punzi_exact``: Punzi's minimum signal over efficiency;
     - ``s_over_sqrt_b``: for comparison only, it is drawn to empty corners.
 
-    Both limits are exact Poisson limits below 10 background events and asymptotic above 30, like the limit
+    All limits are corrected to exact Poisson limits where few background events are expected, like the limit
     tool's.
 
     Args:
@@ -202,6 +199,8 @@ def make_objective(
         peak_sigma: Half width of the counting window in resolutions.
         background_order: Order of the background polynomial.
         background_error: Relative systematic error of the background, for ``discovery``.
+        full_limit: The model of ``expected_limit``; one of Gaussian peaks without nuisances, of the other
+            options, where absent.
 
     Raises:
         InputError: If there is no such objective.
@@ -209,8 +208,14 @@ def make_objective(
     if callable(objective):
         return objective
     ratio = sideband_ratio(window_sigma, peak_sigma, background_order)
+    full = full_limit or FullLimit(
+        confidence_level,
+        BackgroundChoice("chebyshev", background_order, window_sigma),
+        peak_sigma=peak_sigma,
+    )
     makers: dict[str, Callable[[], Objective]] = {
-        "expected_limit": lambda: _expected_limit(confidence_level, ratio),
+        "expected_limit": lambda: full,
+        "expected_limit_sidebands": full.shortcut,
         "expected_limit_counting": lambda: _expected_limit_counting(confidence_level),
         "discovery": lambda: _discovery(n_sigma, background_error, ratio),
         "discovery_known_background": lambda: _discovery(n_sigma, background_error, np.inf),

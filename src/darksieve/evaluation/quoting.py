@@ -1,50 +1,28 @@
-"""What working points reach, counted on one part of the events, with errors by event."""
+"""What working points reach, every event counted by boundaries that it did not choose, with errors by event."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from darksieve.errors import InputError
 from darksieve.evaluation.bootstrap import bootstrap_sums
 from darksieve.evaluation.ceiling import Ceiling, FineTable, choose_order, fine_table, smooth_shares
+from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.objectives import Objective
-from darksieve.evaluation.pooling import BackgroundEstimate, BackgroundRows, estimate_background
-from darksieve.evaluation.quantiles import SignalQuantiles
-from darksieve.evaluation.signal_efficiency import SignalEfficiency, efficiency_points, fit_signal_efficiency
+from darksieve.evaluation.pooling import BackgroundEstimate, estimate_background
+from darksieve.evaluation.scored_rows import ScoredRows, efficiency_of_all
+from darksieve.evaluation.signal_efficiency import efficiency_points, fit_signal_efficiency
+from darksieve.evaluation.tails import FEWEST, tail_tables
 
 _SIGNAL_ROWS_OF_A_NODE = 4000
 
 
-class ScoredCandidates(Protocol):
-    """What choosing needs of scores; ``darksieve.models.scores.Scores`` has it. Arrays of shape (n,)."""
-
-    @property
-    def key(self) -> NDArray: ...
-    @property
-    def label(self) -> NDArray: ...
-    @property
-    def weight(self) -> NDArray: ...
-    @property
-    def mass(self) -> NDArray: ...
-    @property
-    def observable(self) -> NDArray: ...
-    @property
-    def part(self) -> NDArray: ...
-    @property
-    def score(self) -> NDArray: ...
-
-
-Resolution = Callable[[NDArray], NDArray]
-
-
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """What working points reach at each mass, on the events that did not choose them.
+    """What working points reach at each mass, every event counted by boundaries that it did not choose.
 
     By mass and category, shape (n_masses, n_categories), all in the window of ±``peak_sigma`` resolutions:
 
@@ -55,12 +33,17 @@ class Figures:
         effective_events: (Σw)²/Σw² of the simulated background.
         pooled_effective_events: Of the wider window where the category's share had to be borrowed.
         status: "ok", "pooled" (share of the background borrowed from neighbouring masses),
-            "too_few_events" (not enough even there), "no_signal".
+            "too_few_events" (not enough even there), "beyond_simulation" (hardly any event: the background is
+            that of the tail's families, geometric mean), "no_signal".
         expected_limit: Median expected limit of all categories together, shape (n_masses,).
         percent_of_ceiling: Ceiling's limit over this one, in percent, shape (n_masses,).
-        optimism: Limit on these events over the limit on the events that chose: above 1 where the latter
-            flatter.
+        optimism: Limit by boundaries that other events chose over the limit, on the same events, by
+            boundaries that these events helped to choose: above 1 where the latter flatter.
         objective_value: The objective that was minimised, in events produced, shape (n_masses,).
+        tail_spread: Largest over smallest expected limit of the families that continue the background's tail
+            beyond the simulation (``tails``), less 1, shape (n_masses,).
+        more_simulation: How many times more background simulation every category needs for
+            ``min_effective_events`` of its own, without neighbours, shape (n_masses,); at least 1.
         expected_limit_no_cut: Limit without the score, shape (n_masses,).
         errors: Name -> bootstrap error of the figure, of its shape.
     """
@@ -76,125 +59,41 @@ class Figures:
     optimism: NDArray[np.float64]
     objective_value: NDArray[np.float64]
     expected_limit_no_cut: NDArray[np.float64]
+    tail_spread: NDArray[np.float64]
+    more_simulation: NDArray[np.float64]
     errors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Signal and background of one part, weighted up to the whole."""
-
-    signal_mass: NDArray
-    signal_observable: NDArray
-    signal_score: NDArray
-    signal_weight: NDArray
-    signal_key: NDArray
-    observable: NDArray
-    score: NDArray
-    weight: NDArray
-    key: NDArray
-    pool_range: tuple[float, float]
-
-    def background_rows(self, column: NDArray, n_columns: int, rows: NDArray | None = None) -> BackgroundRows:
-        pick = slice(None) if rows is None else rows
-        scale = 1.0 if rows is None else 2.0
-        return BackgroundRows(
-            self.observable[pick],
-            np.asarray(column[pick], np.int64),
-            self.weight[pick] * scale,
-            self.key[pick],
-            n_columns,
-            self.pool_range,
-        )
-
-
-def as_resolution(resolution: Resolution | ArrayLike, masses: NDArray) -> Resolution:
-    if callable(resolution):
-        at = np.asarray(resolution(masses), np.float64)
-        function: Resolution = resolution
-    else:
-        at = np.broadcast_to(np.asarray(resolution, np.float64), masses.shape)
-
-        def function(m: NDArray) -> NDArray:
-            return np.interp(m, masses, at)
-
-    if not np.all(np.isfinite(at) & (at > 0)):
-        raise InputError("the mass resolution must be positive and finite at every mass")
-    return function
-
-
-def part_of_scores(scores: ScoredCandidates, which: str, sigma: Resolution, peak_sigma: float) -> Part:
-    """Rows of one part; signal in the counting window only; weights ×2, as a part is half the events."""
-    label = np.asarray(scores.label, np.float64)
-    here = np.asarray(scores.part) == which
-    if not here.any():
-        raise InputError(
-            f"no candidate has part {which!r}: working points need events to choose and others to quote"
-        )
-    weight = np.asarray(scores.weight, np.float64)
-    used = here & ((label == 0) | (label == 1))
-    if not np.isfinite(weight[used]).all() or (weight[used] < 0).any():
-        raise InputError(
-            f"weights go down to {np.nanmin(weight[used]):g}: working points need finite weights >= 0; "
-            "remove or reweight these events in the samples' selection"
-        )
-    score = np.asarray(scores.score, np.float64)
-    if not np.isfinite(score[used]).all():
-        raise InputError(
-            f"{int((~np.isfinite(score[used])).sum())} of {int(used.sum())} scores are NaN or infinite: "
-            "working points need finite scores"
-        )
-    observable = np.asarray(scores.observable, np.float64)
-    mass = np.asarray(scores.mass, np.float64)
-    signal = here & (label == 1)
-    background = here & (label == 0) & np.isfinite(observable) & (weight > 0)
-    if not signal.any() or not background.any():
-        missing = "signal" if not signal.any() else "background"
-        raise InputError(f"no {missing} candidate in part {which!r}: a working point needs both")
-    if not np.isfinite(mass[signal]).all():
-        raise InputError("signal candidates without a generated mass: name the sample's mass in the config")
-    background = np.flatnonzero(background)
-    background = background[
-        np.argsort(observable[background], kind="stable")
-    ]  # windows are fast on sorted rows
-    signal = np.flatnonzero(signal)
-    inside = np.abs(observable[signal] - mass[signal]) < peak_sigma * sigma(mass[signal])
-    signal = signal[inside & (weight[signal] > 0)]
-    if not len(signal):
-        raise InputError(
-            f"no signal candidate of part {which!r} lies within ±{peak_sigma:g} resolutions of its mass"
-        )
-    key = np.asarray(scores.key, np.uint64)
-    ends = np.array([mass[signal].min(), mass[signal].max()])
-    low, high = ends + np.array([-1, 1]) * peak_sigma * sigma(ends)
-    return Part(
-        mass[signal], observable[signal], score[signal], 2 * weight[signal], key[signal],
-        observable[background], score[background], 2 * weight[background], key[background],
-        (float(low), float(high)),
-    )  # fmt: skip
-
-
-def efficiency_of_all(part: Part, mass_range: tuple[float, float] | None) -> SignalEfficiency:
-    return fit_signal_efficiency(
-        part.signal_mass, part.signal_weight, np.ones(len(part.signal_mass)), 1, mass_range=mass_range
-    )
-
-
 def quoted_fine_table(
-    part: Part,
-    quantiles: SignalQuantiles,
+    rows: ScoredRows,
+    signal_bins: NDArray,
+    bins: NDArray,
+    n_bins: int,
     nodes: NDArray,
     node_width: NDArray,
     mass_range: tuple[float, float] | None,
     *,
-    n_bootstrap: int,
-    seed: int,
+    n_bootstrap: int = 0,
+    seed: int = 0,
 ) -> FineTable:
-    """Fine bins on the part that quotes; its signal does not fill the bins quite equally."""
-    order = np.argsort(part.signal_mass, kind="stable")
-    bins = quantiles.bins(part.signal_observable, part.signal_score)[order]
-    weight = part.signal_weight[order]
+    """Fine bins of all events; the signal does not fill bins that other events chose quite equally.
+
+    Args:
+        rows: All candidates.
+        signal_bins: Bin of each signal candidate, shape (n_signal,).
+        bins: Bin of each background candidate, shape (n_background,).
+        n_bins: Number of bins; bin n_bins passes nothing.
+        nodes: GeV.
+        node_width: Half widths of the windows, GeV.
+        mass_range: Range of a flat signal sample.
+        n_bootstrap: Replicates.
+        seed: Of the bootstrap.
+    """
+    order = np.argsort(rows.signal_mass, kind="stable")
+    in_bins = signal_bins[order]
+    weight = rows.signal_weight[order]
     half = _SIGNAL_ROWS_OF_A_NODE // 2
-    middle = np.searchsorted(part.signal_mass[order], nodes)
+    middle = np.searchsorted(rows.signal_mass[order], nodes)
     # symmetric about the node, so that the score's slope in mass cancels, as far as the range allows
     reach = np.minimum(np.minimum(middle, len(order) - middle), half)
     reach = np.maximum(reach, half // 4)
@@ -202,42 +101,48 @@ def quoted_fine_table(
     stop = np.minimum(middle + reach, len(order))
     counts = np.array(
         [
-            np.bincount(bins[a:b], weight[a:b], quantiles.n_bins) / weight[a:b].mean()
+            np.bincount(in_bins[a:b], weight[a:b], n_bins + 1)[:n_bins] / weight[a:b].mean()
             for a, b in zip(start, stop, strict=True)
         ]
     )
     shares, _ = smooth_shares(counts, order=choose_order(counts, (0, 1, 2, 3)))
-    efficiency = efficiency_of_all(part, mass_range)(nodes)[0]
-    rows = part.background_rows(quantiles.bins(part.observable, part.score), quantiles.n_bins + 1)
+    efficiency = efficiency_of_all(rows, mass_range)(nodes)[0]
     return fine_table(
-        rows, efficiency[:, None] * shares, nodes, node_width, n_replicates=n_bootstrap, seed=seed
-    )
+        rows.background_rows(bins, n_bins + 1), efficiency[:, None] * shares, nodes, node_width,
+        n_replicates=n_bootstrap, seed=seed,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """Yields of one part by mass and category, with replicates; the background's column 0 is rejected."""
+    """Yields by mass and category, with replicates; the background's column 0 is rejected."""
 
     efficiency: NDArray  # (n_masses, n_categories)
     efficiency_replicates: NDArray  # (n_replicates, n_masses, n_categories)
     all_efficiency: NDArray  # (n_masses,)
     background: BackgroundEstimate
+    expected: NDArray  # (n_masses, n_categories): counted, or of the tail where there is next to nothing
+    tails: NDArray  # (n_families, n_masses, n_categories): the same by family, where it matters
     floor: float
 
+    @property
+    def beyond(self) -> NDArray[np.bool_]:
+        """Categories whose background is that of the tail, shape (n_masses, n_categories)."""
+        return self.background.pooled_effective_events[:, 1:] < FEWEST
+
     def yields(self) -> tuple[NDArray, NDArray]:
-        return self.efficiency, self._filled(self.background.expected[:, 1:])
+        return self.efficiency, self.expected
 
     def replicate_yields(self) -> tuple[NDArray, NDArray]:
-        return self.efficiency_replicates, self._filled(self.background.replicates[..., 1:])
-
-    def _filled(self, background: NDArray) -> NDArray:
-        """No category is free of background: an empty one counts one simulated event."""
-        return np.where(background > 0, background, self.floor)
+        drawn = self.background.replicates[..., 1:]
+        filled = np.where(drawn > 0, drawn, self.floor)
+        return self.efficiency_replicates, np.where(self.beyond, self.expected, filled)
 
 
 def count(
-    part: Part,
-    categorise: Callable[[NDArray, NDArray], NDArray],
+    rows: ScoredRows,
+    signal_category: NDArray,
+    category: NDArray,
     n_categories: int,
     *,
     masses: NDArray,
@@ -246,30 +151,64 @@ def count(
     min_effective_events: float,
     n_bootstrap: int,
     seed: int,
+    tail: tuple[FineTable, NDArray] | None = None,
 ) -> Counted:
+    """Yields of categories.
+
+    Args:
+        rows: All candidates.
+        signal_category: Category of each signal candidate, 0 for rejected ones, shape (n_signal,).
+        category: The same of the background, shape (n_background,).
+        n_categories: Categories that are kept.
+        masses: GeV.
+        half_width: Of the windows, GeV.
+        mass_range: Range of a flat signal sample.
+        min_effective_events: See ``choose_working_points``.
+        n_bootstrap: Replicates.
+        seed: Of the bootstrap: equal seeds draw equal events.
+        tail: Fine table of the score, and the efficiency edges of the categories at its nodes (purest first),
+            shape (n_nodes, n_categories); absent where categories are no intervals of the score.
+    """
     n = n_categories
-    points = efficiency_points(part.signal_mass, mass_range)
-    category = categorise(part.signal_observable, part.signal_score)
-    fit = fit_signal_efficiency(part.signal_mass, part.signal_weight, category, n, points=points)
+    points = efficiency_points(rows.signal_mass, mass_range)
+    fit = fit_signal_efficiency(rows.signal_mass, rows.signal_weight, signal_category, n, points=points)
     everything = fit_signal_efficiency(
-        part.signal_mass, part.signal_weight, np.ones(len(category)), 1, points=points
+        rows.signal_mass, rows.signal_weight, np.ones(len(signal_category)), 1, points=points
     )
     replicates = np.zeros((0, len(masses), n))
     if n_bootstrap:
         n_points = len(points.masses)
         sums = bootstrap_sums(
-            category.astype(np.int64) * n_points + points.point, part.signal_weight, part.signal_key,
+            signal_category.astype(np.int64) * n_points + points.point, rows.signal_weight, rows.signal_key,
             n_cells=(n + 1) * n_points, n_replicates=n_bootstrap, seed=seed,
         )  # fmt: skip
         values = sums.reshape(n_bootstrap, n + 1, n_points)[:, 1:] / points.widths
         replicates = np.maximum(np.moveaxis(fit.refitted(values) @ fit.design(masses).T, 1, 2), 0.0)
-    rows = part.background_rows(categorise(part.observable, part.score), n + 1)
     background = estimate_background(
-        rows, masses, half_width,
+        rows.background_rows(category, n + 1), masses, half_width,
         min_effective_events=min_effective_events, first_column=1, n_replicates=n_bootstrap, seed=seed + 1,
     )  # fmt: skip
-    floor = float(np.sum(part.weight**2) / np.sum(part.weight))
-    return Counted(fit(masses).T, replicates, everything(masses)[0], background, floor)
+    floor = float(np.sum(rows.weight**2) / np.sum(rows.weight))
+    counted = background.expected[:, 1:]
+    expected = np.where(counted > 0, counted, floor)
+    tails = expected[None]
+    if tail is not None:
+        families = np.array([_of_table(t, tail[1], masses) for t in tail_tables(tail[0]).values()])
+        nominal = np.exp(np.log(np.maximum(families, 1e-9)).mean(axis=0))
+        beyond = background.pooled_effective_events[:, 1:] < FEWEST
+        expected = np.where(beyond, nominal, expected)
+        # where the simulation speaks all families agree, and what they differ from it is no matter of tails
+        tails = expected * np.maximum(families, 1e-9) / np.maximum(nominal, 1e-9)
+    return Counted(fit(masses).T, replicates, everything(masses)[0], background, expected, tails, floor)
+
+
+def _of_table(table: FineTable, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
+    """Background of categories at any masses, least pure first, from a fine table: log-linear between nodes."""
+    from darksieve.evaluation.categories import yields_between
+
+    _, background = yields_between(table, edges)
+    at_nodes = np.log(np.maximum(background[:, ::-1], 1e-9))
+    return np.exp(np.stack([np.interp(masses, table.masses, column) for column in at_nodes.T], axis=1))
 
 
 def make_figures(
@@ -278,26 +217,44 @@ def make_figures(
     seen: Counted,
     ceiling: Ceiling,
     limit: Objective,
+    shortcut: Objective,
     objective: Objective,
     yield_per_efficiency: float,
     min_effective_events: float,
 ) -> Figures:
+    """Figures from counts.
+
+    Args:
+        masses: GeV.
+        quoted: Every event by boundaries that it did not choose.
+        seen: Every event by boundaries that it helped to choose.
+        ceiling: Of the score.
+        limit: Expected limit that is quoted.
+        shortcut: A fast one in which limits have the same ratios, for errors, optimism and the ceiling.
+        objective: What was minimised.
+        yield_per_efficiency: Divides the limits.
+        min_effective_events: Fewer are flagged.
+    """
     signal, background = quoted.yields()
-    value = limit(signal, background)
+    full = objective_at(limit, masses)
+    value, fast = full(signal, background), shortcut(signal, background)
     no_cut_background = np.maximum(quoted.background.expected.sum(axis=1, keepdims=True), quoted.floor)
-    no_cut = limit(quoted.all_efficiency[:, None], no_cut_background)
-    best = ceiling.at(masses) * no_cut
+    no_cut_yields = quoted.all_efficiency[:, None], no_cut_background
+    best = ceiling.at(masses) * shortcut(*no_cut_yields)
+    by_family = np.array([shortcut(signal, tail) for tail in quoted.tails])
     with np.errstate(invalid="ignore", divide="ignore"):
-        percent = 100 * best / value
-        on_seen = limit(*seen.yields())
-        optimism = value / on_seen
+        percent = 100 * best / fast
+        optimism = fast / shortcut(*seen.yields())
+        spread = by_family.max(axis=0) / by_family.min(axis=0) - 1
     scale = 1 / yield_per_efficiency
     errors: dict[str, NDArray] = {}
     if len(quoted.efficiency_replicates):
-        drawn = limit(*quoted.replicate_yields())
-        drawn_seen = limit(*seen.replicate_yields())
+        drawn = shortcut(*quoted.replicate_yields())
+        drawn_seen = shortcut(*seen.replicate_yields())
         drawn_total = np.maximum(quoted.background.replicates.sum(axis=-1), quoted.floor)[..., None]
-        drawn_no_cut = limit(np.broadcast_to(quoted.all_efficiency[:, None], drawn_total.shape), drawn_total)
+        drawn_no_cut = shortcut(
+            np.broadcast_to(quoted.all_efficiency[:, None], drawn_total.shape), drawn_total
+        )
         # the efficiency of all signal cancels between the ceiling and the categories' sum, as far as it can
         drawn_sum = quoted.efficiency_replicates.sum(axis=-1) / np.maximum(signal.sum(axis=-1), 1e-300)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -305,38 +262,54 @@ def make_figures(
             errors = {
                 "signal_efficiency": quoted.efficiency_replicates.std(axis=0, ddof=1),
                 "n_background": quoted.background.replicates[..., 1:].std(axis=0, ddof=1),
-                "expected_limit": _spread(drawn) * scale,
-                "percent_of_ceiling": _spread(100 * drawn_best / drawn),
-                "optimism": optimism * np.hypot(_spread(np.log(drawn)), _spread(np.log(drawn_seen))),
+                "expected_limit": spread_of(drawn / fast) * value * scale,
+                "percent_of_ceiling": spread_of(100 * drawn_best / drawn),
+                "optimism": optimism * spread_of(np.log(drawn / drawn_seen)),
             }
-    status = np.full(signal.shape, "ok", dtype="<U14")
     estimate = quoted.background
+    status = np.full(signal.shape, "ok", dtype="<U17")
     status[(estimate.factor[:, 1:] > 1) | (estimate.total_factor[:, None] > 1)] = "pooled"
     status[estimate.pooled_effective_events[:, 1:] < min_effective_events] = "too_few_events"
+    status[quoted.beyond] = "beyond_simulation"
     status[signal <= 0] = "no_signal"
     return Figures(
         masses=masses,
         signal_efficiency=signal,
-        n_background=estimate.expected[:, 1:],
+        n_background=background,
         effective_events=estimate.effective_events[:, 1:],
         pooled_effective_events=estimate.pooled_effective_events[:, 1:],
         status=status,
         expected_limit=value * scale,
         percent_of_ceiling=percent,
         optimism=optimism,
-        objective_value=objective(signal, background),
-        expected_limit_no_cut=no_cut * scale,
+        objective_value=objective_at(objective, masses)(signal, background),
+        expected_limit_no_cut=full(*no_cut_yields) * scale,
+        tail_spread=spread,
+        more_simulation=_more_simulation(quoted, min_effective_events),
         errors=errors,
     )
 
 
-def _spread(replicates: NDArray) -> NDArray:
+def _more_simulation(counted: Counted, min_effective_events: float) -> NDArray[np.float64]:
+    """Factor on the simulation for events enough in the emptiest category's own window."""
+    estimate = counted.background
+    total = np.maximum(estimate.expected.sum(axis=1), 1e-300)
+    own_total = estimate.effective_events.sum(axis=1)
+    expected = counted.expected / total[:, None] * own_total[:, None]  # events it would hold at that yield
+    with np.errstate(divide="ignore"):
+        factor = min_effective_events / expected
+    factor = np.where(counted.efficiency > 0, factor, 0.0)
+    return np.maximum(factor.max(axis=1), 1.0)
+
+
+def spread_of(replicates: NDArray) -> NDArray[np.float64]:
+    """Standard deviation over the replicates, leaving out what is not finite."""
     with np.errstate(invalid="ignore"):
-        return np.std(np.where(np.isfinite(replicates), replicates, np.nan), axis=0, ddof=1)
+        return np.nanstd(np.where(np.isfinite(replicates), replicates, np.nan), axis=0, ddof=1)
 
 
 def mean_optimism_of(
-    figures: Figures, quoted: Counted, seen: Counted, limit: Objective
+    figures: Figures, quoted: Counted, seen: Counted, limit: Callable[[NDArray, NDArray], NDArray]
 ) -> dict[str, float | None]:
     """Geometric mean of the optimism over the masses and its error, which knows that masses share events."""
     logs = np.log(figures.optimism)
@@ -345,8 +318,7 @@ def mean_optimism_of(
         return {"mean_optimism": None, "mean_optimism_error": None}
     error = None
     if len(quoted.efficiency_replicates):
-        means = [
-            np.nanmean(np.log(limit(*part.replicate_yields()))[:, use], axis=1) for part in (quoted, seen)
-        ]
-        error = float(np.hypot(*(m.std(ddof=1) for m in means)))
+        # both count the same events: most of their luck cancels
+        drawn = np.log(limit(*quoted.replicate_yields()) / limit(*seen.replicate_yields()))
+        error = float(np.nanmean(drawn[:, use], axis=1).std(ddof=1))
     return {"mean_optimism": float(np.exp(logs[use].mean())), "mean_optimism_error": error}

@@ -56,7 +56,6 @@ class ScanCandidates:
         label: 1 for correctly paired signal, 0 for background, NaN for what is neither.
         is_data: Rows of data (or of events that stand in for data).
         sample: Name of the sample.
-        is_quote: Rows of the part that quotes sensitivities, not of the one that chose the working points.
         category: 1 … n, 0 for rejected rows.
         bins: Correction -> bins of its table that each row uses, shape (n, n_objects).
     """
@@ -67,7 +66,6 @@ class ScanCandidates:
     label: NDArray[np.float64]
     is_data: NDArray[np.bool_]
     sample: NDArray[np.str_]
-    is_quote: NDArray[np.bool_]
     category: NDArray[np.int64]
     bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
 
@@ -207,14 +205,12 @@ def make_channels(
     yield_per_efficiency: float,
     peaking: Collection[str] = (),
     peaking_uncertainty: float = 0.2,
-    quote_fraction: float = 0.5,
     mass_range: Interval | None = None,
     background: BackgroundChoice | None = None,
     corrections: Sequence[Correction] = (),
     unblind: bool = False,
 ) -> tuple[ScanChannel, ...]:
-    """One channel for each category: shapes and expected backgrounds from the quoting part, data if
-    unblinded.
+    """One channel for each category: shapes and expected backgrounds from simulation, data if unblinded.
 
     Args:
         candidates: Of the channel.
@@ -225,7 +221,6 @@ def make_channels(
         yield_per_efficiency: As in ``ScanChannel``.
         peaking: Names of background samples with a narrow peak, which is modelled by itself.
         peaking_uncertainty: Relative uncertainty of their normalisation.
-        quote_fraction: Share of the events in the quoting part; 1 if no events chose anything.
         mass_range: Hypotheses that this channel sees.
         background: What is fitted, where it differs from the scan's choice.
         corrections: What was applied to the weights, whose uncertainty moves signal and peaks.
@@ -234,8 +229,7 @@ def make_channels(
     Raises:
         InputError: If a category has too little signal for a shape, or a sample in ``peaking`` no peak.
     """
-    quoted = candidates.is_quote | (quote_fraction == 1)
-    signal = (candidates.label == 1) & quoted & _near(candidates.mass, mass_range)
+    signal = (candidates.label == 1) & _near(candidates.mass, mass_range)
     shapes = fit_signal_shapes(
         candidates.observable[signal],
         candidates.mass[signal],
@@ -245,15 +239,11 @@ def make_channels(
         position=common.shape.position,
         name=name,
     )
-    smooth, peaks = _split_peaks(
-        candidates, common, quoted, peaking, peaking_uncertainty, quote_fraction, n_categories, corrections
-    )
+    smooth, peaks = _split_peaks(candidates, common, peaking, peaking_uncertainty, n_categories, corrections)
     channels = []
     for c in range(1, n_categories + 1):
         rows = smooth & (candidates.category == c)
-        sums, squares = histogram(
-            candidates.observable[rows], candidates.weight[rows] / quote_fraction, common.edges
-        )
+        sums, squares = histogram(candidates.observable[rows], candidates.weight[rows], common.edges)
         counts = None
         if unblind:
             data = candidates.is_data & (candidates.category == c)
@@ -284,7 +274,7 @@ def smooth_backgrounds(
     channels: Sequence[ScanChannel],
     peaking: Collection[str] = (),
 ) -> dict[str, SmoothBackground]:
-    """The smooth model of each category's whole spectrum, from both parts of the simulation, for pseudo-data.
+    """The smooth model of each category's whole spectrum, for pseudo-data.
 
     Args:
         candidates: Of the channel.
@@ -292,8 +282,7 @@ def smooth_backgrounds(
         channels: Made by ``make_channels``, in the order of the categories.
         peaking: As in ``make_channels``.
     """
-    everything = np.ones(len(candidates.category), dtype=bool)
-    smooth, peaks = _split_peaks(candidates, common, everything, peaking, 0.0, 1.0, len(channels))
+    smooth, peaks = _split_peaks(candidates, common, peaking, 0.0, len(channels))
     models = {}
     for c, channel in enumerate(channels, start=1):
         rows = smooth & (candidates.category == c)
@@ -314,16 +303,14 @@ def histogram(observable: ArrayLike, weight: ArrayLike, edges: ArrayLike) -> tup
 def _split_peaks(
     candidates: ScanCandidates,
     common: CommonResolution,
-    quoted: NDArray,
     peaking: Collection[str],
     uncertainty: float,
-    quote_fraction: float,
     n_categories: int,
     corrections: Sequence[Correction] = (),
 ) -> tuple[NDArray[np.bool_], dict[int, tuple[PeakingBackground, ...]]]:
     """Rows of the smooth background, and the peaks of each category."""
     position = common.shape.position
-    smooth = (candidates.label == 0) & quoted & (candidates.category > 0)
+    smooth = (candidates.label == 0) & (candidates.category > 0)
     peaks: dict[int, list[PeakingBackground]] = {c: [] for c in range(1, n_categories + 1)}
     for sample in peaking:
         rows = smooth & (candidates.sample == sample)
@@ -335,7 +322,7 @@ def _split_peaks(
         pooled = None
         for c, of_category in peaks.items():
             mine = rows & (candidates.category == c)
-            weight = candidates.weight[mine] / quote_fraction
+            weight = candidates.weight[mine]
             if not weight.sum() > 0:
                 continue
             used = {name: bins[mine] for name, bins in candidates.bins.items()}

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from darksieve.errors import InputError
-from darksieve.evaluation.background_model import Family, WindowBackgrounds, fit_windows
+from darksieve.evaluation.background_model import Family, WindowBackgrounds, expected_counts, fit_windows
 from darksieve.evaluation.correction_sizes import Sizes
+from darksieve.evaluation.crystal_ball import CrystalBall
 from darksieve.evaluation.limits.document import FORMAT, SearchModel
-from darksieve.evaluation.scan_grid import Interval, Resolution, place_windows
+from darksieve.evaluation.scan_grid import Interval, Resolution, ScanWindows, place_windows
 from darksieve.evaluation.signal_shape import SignalShape
 from darksieve.evaluation.smooth_background import PeakingBackground
 
@@ -136,6 +137,7 @@ def build_search_model(
             data.
     """
     background = background or BackgroundChoice()
+    sizes = uncertainties or Uncertainties()
     masses = np.atleast_1d(np.asarray(masses, float))
     if not channels:
         raise InputError("a search needs at least one channel")
@@ -150,7 +152,8 @@ def build_search_model(
     for channel in channels:
         seen = np.flatnonzero(channel.sees(masses) & ~vetoed)
         if seen.size:
-            entries = _channel_entries(channel, masses[seen], channel.background or background, vetoes)
+            choice = channel.background or background
+            entries = _channel_entries(channel, masses[seen], choice, vetoes, sizes.spurious_signal)
             for i, entry in zip(seen, entries, strict=True):
                 if entry is not None:
                     of_points[i][channel.name] = entry
@@ -165,7 +168,7 @@ def build_search_model(
             "parameter": {"name": parameter[0], "unit": parameter[1]},
             "channels": [_channel_head(channel, channel.background or background) for channel in channels],
             "points": points,
-            "nuisances": [*_nuisances(uncertainties or Uncertainties()), *_shared_nuisances(of_points)],
+            "nuisances": [*_nuisances(sizes), *_shared_nuisances(of_points)],
         },
         source="search document of the run",
     )
@@ -214,7 +217,11 @@ def _family(choice: BackgroundChoice) -> dict[str, Any]:
 
 
 def _channel_entries(
-    channel: ScanChannel, masses: NDArray, choice: BackgroundChoice, vetoes: Sequence[Interval]
+    channel: ScanChannel,
+    masses: NDArray,
+    choice: BackgroundChoice,
+    vetoes: Sequence[Interval],
+    spurious_signal: float = 0.0,
 ) -> list[dict[str, Any] | None]:
     """What the document says of this channel at each of these masses; None where it has no signal."""
     low, high = channel.shape.mass_range
@@ -259,11 +266,21 @@ def _channel_entries(
         }
         if sizes:
             entry["sizes"] = {name: float(of_mass[i]) for name, of_mass in sizes.items()}
+        if spurious_signal > 0:
+            entry["spurious_signal"] = spurious_signal * _under_peak(fitted, windows, i, shape.one(i))
         excluded = windows.excluded_in(i)
         if excluded:
             entry["exclude"] = [list(interval) for interval in excluded]
         entries.append(entry)
     return entries
+
+
+def _under_peak(fitted: WindowBackgrounds, windows: ScanWindows, i: int, peak: CrystalBall) -> float:
+    """Expected background within ±2 resolutions of the peak."""
+    edges = windows.edges[windows.first[i] : windows.last[i] + 1]
+    low, high = float(peak.mean - 2 * peak.sigma), float(peak.mean + 2 * peak.sigma)
+    overlap = np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0.0, None)
+    return float(np.maximum(expected_counts(fitted, windows, i), 0.0) @ (overlap / np.diff(edges)))
 
 
 def _expectation(fitted: WindowBackgrounds, i: int) -> dict[str, Any]:

@@ -9,40 +9,26 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 
 from darksieve.atomic import write_json
+from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError, nearest
+from darksieve.evaluation.boundaries import Boundaries, out_of_fold
 from darksieve.evaluation.quoting import Figures
 
 FORMAT = "darksieve-working-points/1"
 Kind = Literal["categories", "threshold"]
 _BY_CATEGORY = ("signal_efficiency", "n_background", "effective_events", "pooled_effective_events")
-_BY_MASS = ("expected_limit", "percent_of_ceiling", "optimism", "objective_value", "expected_limit_no_cut")
+_BY_MASS = (
+    "expected_limit",
+    "percent_of_ceiling",
+    "optimism",
+    "objective_value",
+    "expected_limit_no_cut",
+    "tail_spread",
+    "more_simulation",
+)
 _WITH_ERROR = ("signal_efficiency", "n_background", "expected_limit", "percent_of_ceiling", "optimism")
-
-
-class Boundaries:
-    """Score edges as functions of the observable: a dense table of monotone cubic curves, fast to look up."""
-
-    def __init__(self, grid: NDArray, boundaries: NDArray) -> None:
-        self.observable, self.edges = grid, boundaries
-        if len(grid) > 1:
-            self.observable = np.linspace(grid[0], grid[-1], max(8 * len(grid), 2001))
-            curves = PchipInterpolator(grid, boundaries, axis=0)(self.observable)
-            self.edges = np.maximum.accumulate(curves, axis=1)
-
-    def at(self, observable: ArrayLike) -> NDArray[np.float64]:
-        observable = np.asarray(observable, np.float64)
-        return np.stack([np.interp(observable, self.observable, edge) for edge in self.edges.T], axis=-1)
-
-    def category(self, observable: ArrayLike, score: ArrayLike) -> NDArray[np.int8]:
-        observable, score = np.asarray(observable, np.float64), np.asarray(score)
-        out = np.zeros(len(score), np.int8)
-        with np.errstate(invalid="ignore"):
-            for edge in self.edges.T:
-                out += score >= np.interp(observable, self.observable, edge)
-        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +40,8 @@ class WorkingPoints:
         n_categories: Categories that are kept; 1 for a threshold.
         mass_grid: Values of the observable (GeV) at which boundaries are tabulated, increasing, shape
             (n_grid,).
-        boundaries: Lower score edges, increasing along the second axis, shape (n_grid, n_categories).
+        boundaries: Lower score edges, increasing along the last axis, shape (n_folds, n_grid, n_categories).
+            Those of a fold were chosen on the events of all others (``choice_fold_of``).
         figures: What they reach at each mass of the scan.
         channel: Name of the channel.
         objective: What was minimised.
@@ -81,31 +68,46 @@ class WorkingPoints:
     def __post_init__(self) -> None:
         grid = np.array(self.mass_grid, np.float64)
         boundaries = np.array(self.boundaries, np.float64)
-        if boundaries.shape != (len(grid), self.n_categories):
+        if boundaries.ndim != 3 or boundaries.shape[1:] != (len(grid), self.n_categories):
             raise ValueError(f"boundaries of shape {boundaries.shape} for {(len(grid), self.n_categories)}")
         if not (np.isfinite(grid).all() and np.isfinite(boundaries).all()):
             raise ValueError("boundaries and their masses must be finite")
-        if (np.diff(grid) <= 0).any() or (np.diff(boundaries, axis=1) < 0).any():
+        if (np.diff(grid) <= 0).any() or (np.diff(boundaries, axis=2) < 0).any():
             raise ValueError(
                 "the mass grid must increase, and boundaries must not decrease between categories"
             )
         for name, values in (("mass_grid", grid), ("boundaries", boundaries)):
             values.flags.writeable = False
             object.__setattr__(self, name, values)
-        object.__setattr__(self, "_curves", Boundaries(grid, boundaries))
+        object.__setattr__(self, "_curves", [Boundaries(grid, one) for one in boundaries])
 
-    def boundaries_at(self, observable: ArrayLike) -> NDArray[np.float64]:
-        """Lower score edges at any observable, shape (n, n_categories); constant beyond the grid."""
-        return self._curves.at(observable)  # type: ignore[attr-defined]
+    @property
+    def n_folds(self) -> int:
+        """Number of folds in rotation."""
+        return len(self.boundaries)
 
-    def category(self, observable: ArrayLike, score: ArrayLike) -> NDArray[np.int8]:
+    def boundaries_at(self, observable: ArrayLike, fold: int | None = None) -> NDArray[np.float64]:
+        """Lower score edges at any observable, shape (n, n_categories); constant beyond the grid.
+
+        Args:
+            observable: GeV, shape (n,).
+            fold: Whose edges; the mean of all folds where absent.
+        """
+        curves: list[Boundaries] = self._curves  # type: ignore[attr-defined]
+        if fold is not None:
+            return curves[fold].at(observable)
+        return np.asarray(np.mean([one.at(observable) for one in curves], axis=0), np.float64)
+
+    def category(self, observable: ArrayLike, score: ArrayLike, key: ArrayLike) -> NDArray[np.int8]:
         """Category of each candidate: 0 rejected, 1 … n_categories with growing purity, shape (n,).
 
         Args:
             observable: The candidate's own value, GeV, shape (n,).
             score: Shape (n,); a NaN score, or a NaN observable, is rejected.
+            key: Hash of its event, shape (n,): an event is judged by the edges that it did not choose.
         """
-        return self._curves.category(observable, score)  # type: ignore[attr-defined]
+        fold = choice_fold_of(np.asarray(key, np.uint64), self.n_folds) if self.n_folds > 1 else 0
+        return out_of_fold(self._curves, observable, score, np.broadcast_to(fold, np.shape(score)))  # type: ignore[attr-defined]
 
     def as_document(self) -> dict[str, Any]:
         """The JSON document: boundaries, and one entry of ``points`` for each mass and category."""

@@ -1,4 +1,4 @@
-"""Working points of every channel: chosen on one half of the events, quoted on the other."""
+"""Working points of every channel: chosen on some folds of the events, quoted on the others, in rotation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.atomic import write_json
+from darksieve.config import BackgroundConfig, SearchConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import asimov_significance, make_objective
 from darksieve.evaluation.scan_grid import mass_grid
-from darksieve.evaluation.search_building import in_vetoes
+from darksieve.evaluation.search_building import BackgroundChoice, Uncertainties, in_vetoes
 from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
 from darksieve.evaluation.working_points import WorkingPoints
 from darksieve.models.bundle import attach_working_points
@@ -35,7 +36,6 @@ class ChannelScores:
         self.weight = table.weight
         self.mass = table.mass
         self.observable = np.sqrt(np.maximum(table.observable, 0)) if squared else table.observable
-        self.part = np.where(table.chooses, "choose", "quote")
         self.score = table.score
 
 
@@ -49,6 +49,24 @@ def range_of(context: Context, channel: str) -> tuple[float, float]:
     low, high = context.config.scan.range
     own = context.config.channels[channel].range
     return (low, high) if own is None else (max(low, own[0]), min(high, own[1]))
+
+
+def background_choice(background: BackgroundConfig) -> BackgroundChoice:
+    """What is fitted, as the library takes it."""
+    return BackgroundChoice(background.family, background.order, background.window_sigma)
+
+
+def background_of(config: SearchConfig, channel: str) -> BackgroundChoice:
+    """What is fitted in a channel."""
+    return background_choice(config.channels[channel].background or config.scan.background)
+
+
+def uncertainties_of(config: SearchConfig) -> Uncertainties:
+    """Sizes of the nuisances."""
+    sizes = config.scan.nuisances
+    return Uncertainties(
+        sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, sizes.spurious_signal
+    )
 
 
 def pooled_shape(context: Context, table: CandidateTable, channel: str) -> SignalShape:
@@ -258,7 +276,7 @@ def _summary(document: Mapping[str, Any], n_masses: int) -> str:
     return f"{text}, {np.mean(reached):.1f} % of the score's ceiling" if reached else text
 
 
-Categorise = Callable[[NDArray[np.float64], NDArray[np.float32]], NDArray[np.int8]]
+Categorise = Callable[[NDArray[np.float64], NDArray[np.float32], NDArray[np.uint64]], NDArray[np.int8]]
 
 
 def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]]:
@@ -270,14 +288,16 @@ def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]
 
 
 def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:
-    """Category of candidates from their observable and score; 1 for all where nothing was chosen."""
+    """Category of candidates from observable, score and event key; 1 for all where nothing was chosen."""
     if boundaries is None:
-        return lambda observable, score: np.ones(len(observable), np.int8)
+        return lambda observable, score, key: np.ones(len(observable), np.int8)
     points = WorkingPoints.from_document({**boundaries, "points": [], "choice": {}})
     squared = position_of(boundaries["observable"]) == "mass_squared"
 
-    def categorise(observable: NDArray[np.float64], score: NDArray[np.float32]) -> NDArray[np.int8]:
+    def categorise(
+        observable: NDArray[np.float64], score: NDArray[np.float32], key: NDArray[np.uint64]
+    ) -> NDArray[np.int8]:
         own = np.sqrt(np.maximum(observable, 0)) if squared else observable
-        return points.category(own, score)
+        return points.category(own, score, key)
 
     return categorise

@@ -226,8 +226,7 @@ class Pictures:
         _, inputs = scan_inputs(self.context)
         for given in inputs:
             candidates = given.candidates
-            share = 0.5 if self.config.classifiers else 1.0
-            rows = (candidates.label == 0) & candidates.is_quote
+            rows = candidates.label == 0
             names = [n for n, s in self.config.samples.items() if s.role == "background"]
             edges = given.common.edges
             merge = int(np.ceil((len(edges) - 1) / MAX_SPECTRUM_BINS))
@@ -237,7 +236,7 @@ class Pictures:
                 expected, squares = {}, np.zeros(len(shown) - 1)
                 for name in names:
                     of_process = own & (candidates.sample == name)
-                    weight = candidates.weight[of_process] / share
+                    weight = candidates.weight[of_process]
                     values = candidates.observable[of_process]
                     expected[name] = np.histogram(values, shown, weights=weight)[0]
                     squares += np.histogram(values, shown, weights=weight**2)[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.atomic import write_json
-from darksieve.config import BackgroundConfig, SampleConfig
+from darksieve.config import SampleConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.answer import answer_documents
 from darksieve.evaluation.limits.curve import LimitCurve
@@ -31,9 +31,7 @@ from darksieve.evaluation.scan_channels import (
     smooth_backgrounds,
 )
 from darksieve.evaluation.search_building import (
-    BackgroundChoice,
     ScanChannel,
-    Uncertainties,
     build_search_model,
     with_counts,
 )
@@ -49,7 +47,15 @@ from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
 from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
 from darksieve.workflow.interpreting import interpret
-from darksieve.workflow.optimising import load_choice, observable_of, range_of, yield_per_efficiency
+from darksieve.workflow.optimising import (
+    background_choice,
+    background_of,
+    load_choice,
+    observable_of,
+    range_of,
+    uncertainties_of,
+    yield_per_efficiency,
+)
 from darksieve.workflow.samples import (
     data_chunks,
     described_sample,
@@ -84,7 +90,7 @@ class ScanInputs:
 
 
 def scan_inputs(context: Context) -> tuple[NDArray[np.float64], list[ScanInputs]]:
-    """Masses and channels of the scan, from the simulation's half that did not choose the working points."""
+    """Masses and channels of the scan; every simulated event is in the category that it did not choose."""
     document, categorise = load_choice(context)
     table = CandidateTable.load(context.run / "candidates.parquet")
     inputs = [
@@ -99,7 +105,6 @@ def _inputs_of(
 ) -> ScanInputs:
     config = context.config
     corrections = load_corrections(config)
-    chosen = bool(config.classifiers)  # without a choice no event is spent on one
     names = np.array(table.sample_names)
     candidates = ScanCandidates(
         observable=table.observable,
@@ -108,11 +113,10 @@ def _inputs_of(
         label=table.label.astype(np.float64),
         is_data=np.zeros(len(table), dtype=bool),
         sample=names[table.sample],
-        is_quote=~table.chooses if chosen else np.ones(len(table), dtype=bool),
-        category=categorise(table.observable, table.score).astype(np.int64),
+        category=categorise(table.observable, table.score, table.key).astype(np.int64),
         bins=bins_of(table, corrections),
     )
-    background = config.channels[name].background or config.scan.background
+    background = background_of(config, name)
     position = position_of(observable_of(context, name))
     common = common_resolution(
         candidates,
@@ -123,12 +127,11 @@ def _inputs_of(
         limits=(0.0, context.beams.sqrt_s),
         name=name,
     )
-    quoted = (candidates.label == 1) & candidates.is_quote
-    share = 0.5 if chosen else 1.0
+    signal = candidates.label == 1
     efficiency = fit_signal_efficiency(
-        candidates.mass[quoted],
-        candidates.weight[quoted] / share,
-        candidates.category[quoted],
+        candidates.mass[signal],
+        candidates.weight[signal],
+        candidates.category[signal],
         n_categories,
         mass_range=flat_mass_range(context),
     )
@@ -141,9 +144,8 @@ def _inputs_of(
         yield_per_efficiency=yield_per_efficiency(context, name),
         peaking=[sample for sample, given in config.samples.items() if given.peaking],
         peaking_uncertainty=config.scan.nuisances.peaking,
-        quote_fraction=share,
         mass_range=config.channels[name].range,
-        background=_choice(background),
+        background=background,
         corrections=[given.correction for given in corrections],
     )
     return ScanInputs(name, candidates, common, channels)
@@ -160,10 +162,6 @@ def flat_mass_range(context: Context) -> tuple[float, float] | None:
     if not ranges:
         return None
     return min(low for low, _ in ranges), max(high for _, high in ranges)
-
-
-def _choice(background: BackgroundConfig) -> BackgroundChoice:
-    return BackgroundChoice(background.family, background.order, background.window_sigma)
 
 
 def scan(context: Context, simulation: Simulation) -> None:
@@ -232,13 +230,12 @@ def scan(context: Context, simulation: Simulation) -> None:
 
 def _document(context: Context, channels: tuple[ScanChannel, ...], masses: NDArray[np.float64]) -> Any:
     config = context.config
-    sizes = config.scan.nuisances
     return build_search_model(
         channels,
         masses,
         parameter=config.linear_parameter,
-        background=_choice(config.scan.background),
-        uncertainties=Uncertainties(sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma),
+        background=background_choice(config.scan.background),
+        uncertainties=uncertainties_of(config),
         vetoes=config.scan.vetoes,
     )
 
@@ -376,7 +373,7 @@ def _count(
                     kept[name].append(of_bundle)
                 for given in inputs:
                     own = table.of_channel(given.name)
-                    category = categorise[given.name](own.observable, own.score)
+                    category = categorise[given.name](own.observable, own.score, own.key)
                     for c, channel in enumerate(given.channels, start=1):
                         counts[channel.name] += np.histogram(
                             own.observable[category == c], given.common.edges

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from darksieve.atomic import atomic_path
 from darksieve.datasets.corrections import BINS
 from darksieve.datasets.events import Events
-from darksieve.datasets.folds import in_choose_part
 
 NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
 _SCORE_OF = "score_of_"
@@ -72,11 +71,6 @@ class CandidateTable:
     def is_background(self) -> NDArray[np.bool_]:
         """Rows of simulated background."""
         return self.label == 0
-
-    @property
-    def chooses(self) -> NDArray[np.bool_]:
-        """Rows of the half of the events that may choose working points; the others quote."""
-        return in_choose_part(self.key)
 
     def select(self, rows: NDArray) -> CandidateTable:
         """Rows by a mask or by positions."""

@@ -1,0 +1,110 @@
+"""The tail of the background's score beyond the simulation: several stated families, and how far they differ.
+
+The coordinate is x = -ln(signal efficiency above a score), in which the signal falls as e^-x by construction
+and the background of many classifiers nearly exponentially, too. Families: an exponential fitted above the
+93 % quantile of the background, one above its 98.5 % quantile, a generalised Pareto distribution above the
+93 % quantile, and the polynomial in the normal quantile that smooths all fine bins (``ceiling``). They take
+over, smoothly, beyond the last ``TAIL_EVENTS`` simulated events (pooled over neighbouring
+masses): where there is simulation it speaks for itself. Choices are made on the last one, which is smooth
+everywhere.
+
+References:
+    J. Pickands, Ann. Statist. 3 (1975) 119 (generalised Pareto tails).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.evaluation.ceiling import FineTable
+
+FAMILIES = ("exponential_93", "exponential_985", "generalised_pareto", "normal")
+TAIL_EVENTS = 30.0
+FEWEST = 10.0  # events that a family is fitted to, at least
+_QUANTILES = {"exponential_93": 0.93, "exponential_985": 0.985, "generalised_pareto": 0.93}
+_SLOPES = np.geomspace(0.2, 40, 240)
+_SHAPES = np.linspace(-0.8, 0.8, 33)
+_TINY = 1e-300
+_ANCHOR = 4.0  # times TAIL_EVENTS above which the family hangs on the smoothed simulation
+
+
+def tail_tables(table: FineTable) -> dict[str, FineTable]:
+    """The table with its purest bins as each family has them.
+
+    Args:
+        table: Fine bins, purest first; its counts say where the simulation ends.
+
+    Returns:
+        Family -> table without replicates, of the same total background above the bin where it takes over.
+    """
+    counts = table.counts
+    cumulative = np.cumsum(counts, axis=1)
+    anchor = _first(cumulative, np.full(len(counts), _ANCHOR * TAIL_EVENTS))
+    background = np.cumsum(table.background, axis=1)
+    smooth = np.log(np.maximum(background, _TINY))
+    weight = 1 / (1 + (cumulative / TAIL_EVENTS) ** 4)  # of the family
+    out = {}
+    for family, quantile in _QUANTILES.items():
+        # never fitted to less than what it is to continue
+        fitted = np.maximum(_first(cumulative, (1 - quantile) * cumulative[:, -1]), anchor)
+        pareto = family == "generalised_pareto"
+        shares = _generalised_pareto(counts, fitted) if pareto else _exponential(counts, fitted)
+        run = background.copy()
+        for i, k in enumerate(anchor):
+            at = np.maximum(shares[i, 1 : k + 1], _TINY)
+            if k > 0:
+                own = np.log(background[i, k - 1] + _TINY) + np.log(at / at[-1])
+                w = weight[i, :k]
+                run[i, :k] = np.exp(w * own + (1 - w) * smooth[i, :k])
+        values = np.maximum(np.diff(run, axis=1, prepend=0.0), 0.0)
+        out[family] = replace(table, background=values, replicates=table.replicates[:0])
+    return out | {"normal": replace(table, replicates=table.replicates[:0])}
+
+
+def _first(cumulative: NDArray, wanted: NDArray) -> NDArray[np.int64]:
+    """Number of purest bins that stay below the wanted count."""
+    return np.sum(cumulative < wanted[:, None], axis=1)
+
+
+def _edges(n_bins: int, k: int) -> NDArray[np.float64]:
+    """x of the edges 0 … k over that of edge k, in the direction of the tail: infinite at edge 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(max(k, 1) / np.arange(k + 1))
+
+
+def _exponential(counts: NDArray, fitted: NDArray) -> NDArray[np.float64]:
+    """Share of the events above edge k that lies above each purer edge, shape (n, n_bins + 1)."""
+    out = np.zeros((counts.shape[0], counts.shape[1] + 1))
+    for i, k in enumerate(fitted):
+        x = _edges(counts.shape[1], int(k))
+        survival = np.exp(-_SLOPES[:, None] * x)
+        out[i, : k + 1] = survival[_best(survival, counts[i, :k])]
+    return out
+
+
+def _generalised_pareto(counts: NDArray, fitted: NDArray) -> NDArray[np.float64]:
+    """As ``_exponential``; slope and shape by maximum likelihood on a grid."""
+    out = np.zeros((counts.shape[0], counts.shape[1] + 1))
+    slopes, shapes = (g.ravel()[:, None] for g in np.meshgrid(_SLOPES[::4], _SHAPES))
+    for i, k in enumerate(fitted):
+        x = _edges(counts.shape[1], int(k))
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            inner = np.maximum(1 + shapes * slopes * x, 0.0)
+            survival = np.where(
+                np.abs(shapes) < 1e-9, np.exp(-slopes * x), inner ** (-1 / np.where(shapes == 0, 1, shapes))
+            )
+        survival = np.nan_to_num(survival, nan=0.0, posinf=0.0)
+        survival[:, 0] = 0.0
+        out[i, : k + 1] = survival[_best(survival, counts[i, :k])]
+    return out
+
+
+def _best(survival: NDArray, counts: NDArray) -> int:
+    """Row of greatest likelihood of binned counts; survival at the bins' edges, the last one 1."""
+    if not counts.sum() > 0:
+        return int(np.argmin(np.abs(np.log(survival[:, -2] + _TINY)))) if survival.shape[1] > 1 else 0
+    likelihood = np.log(np.maximum(np.diff(survival, axis=1), _TINY)) @ counts
+    return int(np.argmax(likelihood))
