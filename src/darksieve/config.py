@@ -160,18 +160,13 @@ class ClassifierConfig(Section):
 
 
 class WorkingPointsConfig(Section):
-    """Where to cut, or how to split the score into categories that are fitted together.
-
-    ``rectangular`` names variables whose best cuts are compared with the classifier in the report.
-    """
+    """Where to cut, or how to split the score into categories that are fitted together."""
 
     objective: str = "expected_limit"
     kind: Literal["categories", "threshold"] = "categories"
     n_categories: Annotated[int, Field(ge=1, le=10)] = 4
     folds: Annotated[int, Field(ge=2, le=10)] = 2
     min_effective_events: Positive = 400.0
-    background_uncertainty: NonNegative = 0.1
-    rectangular: Annotated[list[str], Field(max_length=6)] = Field(default_factory=list)
 
 
 class NuisancesConfig(Section):

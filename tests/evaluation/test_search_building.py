@@ -293,6 +293,20 @@ def test_selected_candidates_without_a_finite_observable_are_refused():
             np.ones(1),
             np.zeros(1, bool),
             np.array(["signal"]),
-            np.ones(1, bool),
             np.array([1]),
         )
+
+
+def test_spurious_signal_is_a_share_of_the_background_under_each_peak(channels):
+    model = build_search_model(
+        channels, [1.5, 2.0], parameter=PARAMETER, uncertainties=Uncertainties(spurious_signal=0.01)
+    )
+    for point in model.points:
+        for channel in channels:
+            entry = point.channels[channel.name]
+            middle = (channel.edges[1:] + channel.edges[:-1]) / 2
+            near = np.abs(middle - entry.mean) < 2 * entry.sigma
+            wanted = 0.01 * channel.sums[near].sum()
+            # the fit's own smoothing against the counts of some dozens of bins
+            counted = channel.sums[near].sum() ** 2 / channel.squares[near].sum()
+            assert entry.spurious_signal == pytest.approx(wanted, rel=5 / np.sqrt(counted) + 0.1)

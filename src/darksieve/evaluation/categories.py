@@ -107,7 +107,7 @@ def yields_between(table: FineTable, edges: NDArray) -> tuple[NDArray, NDArray]:
     background = between(running_background, table.background)
     weight = table.event_weight[:, None]
     nothing = table.counts.sum(axis=1)[:, None] < FEWEST
-    more = np.where(nothing, weight, np.minimum(weight, background))
+    more = np.where(nothing | (background <= 0), weight, np.minimum(weight, background))
     return between(running_signal, table.signal), background + more
 
 

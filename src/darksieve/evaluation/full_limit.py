@@ -1,4 +1,4 @@
-"""The expected limit of the full model as an objective: shapes, floating background, nuisances, thousands at once.
+"""The expected limit of the full model as an objective: shapes, floating background, nuisances.
 
 Each hypothesis is compiled once by the limit engine, in units of its own resolution; every cut or set of
 categories then only scales the templates. Bins are fine under the peak and coarse where only the background

@@ -1,4 +1,4 @@
-"""What working points reach, every event counted by boundaries that it did not choose, with errors by event."""
+"""What working points reach, every event counted by boundaries that it did not choose."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def count(
 
 
 def _of_table(table: FineTable, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
-    """Background of categories at any masses, least pure first, from a fine table: log-linear between nodes."""
+    """Background of categories, least pure first, from a fine table: log-linear between its nodes."""
     from darksieve.evaluation.categories import yields_between
 
     _, background = yields_between(table, edges)

@@ -1,4 +1,4 @@
-"""Choosing in rotation: the boundaries of a fold are chosen on all others, so every event both chooses and quotes."""
+"""Choosing in rotation: the boundaries of a fold are chosen on all others."""
 
 from __future__ import annotations
 

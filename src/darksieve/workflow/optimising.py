@@ -130,6 +130,7 @@ def choose(context: Context) -> None:
         config.working_points.model_dump(mode="json"),
         scan,
         config.scan.background.model_dump(mode="json"),
+        config.scan.nuisances.model_dump(mode="json"),
         {name: channel.model_dump(mode="json") for name, channel in config.channels.items()},
         config.confidence_level,
         config.linear_parameter,
@@ -156,6 +157,7 @@ def _document(
     context: Context, table: CandidateTable, shapes: Mapping[str, SignalShape], masses: NDArray[np.float64]
 ) -> dict[str, Any]:
     from darksieve.evaluation.choosing import choose_working_points
+    from darksieve.evaluation.full_limit import FullLimit
 
     config = context.config
     wanted = config.working_points
@@ -166,7 +168,7 @@ def _document(
         "objective": wanted.objective,
         "confidence_level": config.confidence_level,
         "limit_on": dict(zip(("name", "unit"), config.linear_parameter, strict=True)),
-        "limit_model": "counting within 2 sigma, background known from its sidebands, without nuisances",
+        "limit_model": "full: shapes, floating background, nuisances; flat background, windows without vetoes",
         "masses": masses.tolist(),
         "choice": {},
         "boundaries": {},
@@ -182,12 +184,18 @@ def _document(
             raise InputError(
                 f"channel {channel}: no mass of the scan lies in its range {start:g} to {end:g} GeV"
             )
-        background = config.channels[channel].background or config.scan.background
+        background = background_of(config, channel)
         points = choose_working_points(
             ChannelScores(table.of_channel(channel), observable_of(context, channel)),
             seen,
             shapes[channel].sigma,
             objective=wanted.objective,
+            full_limit=FullLimit(
+                config.confidence_level,
+                background,
+                uncertainties_of(config),
+                peak=shapes[channel].parameters,
+            ),
             kind=wanted.kind,
             n_categories=wanted.n_categories,
             yield_per_efficiency=yield_per_efficiency(context, channel),
@@ -196,6 +204,7 @@ def _document(
             channel=channel,
             window_sigma=background.window_sigma,
             background_order=background.order,
+            n_folds=wanted.folds,
             min_effective_events=wanted.min_effective_events,
             seed=config.seed,
         )

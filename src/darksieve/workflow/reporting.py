@@ -188,8 +188,8 @@ def _working_points(pictures: Pictures, document: dict[str, Any]) -> ReportSecti
     paragraphs = []
     if document["points"]:
         paragraphs.append(
-            "Boundaries were chosen on one half of the simulated events; every figure here is quoted on the"
-            " other half. The ceiling is the expected limit of the score used in full."
+            "Boundaries are chosen in rotation: every simulated event is counted by boundaries that other"
+            " events chose. The ceiling is the expected limit of the score used in full."
         )
     else:
         paragraphs.append("There is no classifier: every selected candidate is kept.")
@@ -198,7 +198,9 @@ def _working_points(pictures: Pictures, document: dict[str, Any]) -> ReportSecti
     for channel, entry in choice.items():
         for key in ("mean_optimism", "mean_optimism_error", "freedom_in_mass"):
             if key in entry:
-                facts[f"{channel}: {key.replace('_', ' ')}"] = entry[key]
+                value = entry[key]
+                text = ", ".join(map(str, value)) if isinstance(value, list) else value
+                facts[f"{channel}: {key.replace('_', ' ')}"] = text
     links = [Link("working_points.json", "working_points.json")]
     return ReportSection(
         "working_points",
