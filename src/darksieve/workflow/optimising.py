@@ -168,7 +168,7 @@ def _document(
         "objective": wanted.objective,
         "confidence_level": config.confidence_level,
         "limit_on": dict(zip(("name", "unit"), config.linear_parameter, strict=True)),
-        "limit_model": "full: shapes, floating background, nuisances; flat background, windows without vetoes",
+        "limit_model": "full: shapes, floating (flat) background, nuisances; windows without vetoes",
         "masses": masses.tolist(),
         "choice": {},
         "boundaries": {},
