@@ -64,7 +64,7 @@ class SampleConfig(Section):
     weight: str | None = None
     peaking: bool = False
     non_finite: Literal["error", "drop", "keep"] = "error"
-    negative_weights: Literal["error", "drop", "keep"] = "error"
+    negative_weights: Literal["error", "drop", "keep", "rescale"] = "error"
 
     @model_validator(mode="after")
     def _one_source(self) -> SampleConfig:

@@ -29,6 +29,7 @@ from darksieve.datasets.duplicates import DuplicateSearch, marks_of
 from darksieve.datasets.events import Events, Role
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
+from darksieve.datasets.weights import PolicyEffect
 
 _FILE = "events.parquet"
 _OWN = {"weight": "@weight", "mass": "@mass", "key": "@key", "candidate": "@candidate"}
@@ -93,11 +94,18 @@ class CachedReader:
         self.sample = sample
         self.cache = cache
         self._flow: CutFlow | None = None
+        self._effect: PolicyEffect | None = None
 
     @property
     def cut_flow(self) -> CutFlow:
         """Rows left by each step of the last pass; of the pass that made the entry, where there is one."""
         return self.reader.cut_flow if self._flow is None else self._flow
+
+    @property
+    def policy_effect(self) -> PolicyEffect:
+        """What the policy for negative weights did in the last pass, at the recipe's luminosity."""
+        effect = self.reader.policy_effect if self._effect is None else self._effect
+        return effect.scaled(self.luminosity_fb)
 
     def chunks(self) -> Iterator[Events]:
         """The sample in parts, in bounded memory, from the cache or from the files.
@@ -123,7 +131,7 @@ class CachedReader:
                         return
                     except DamagedEntryError as error:
                         self.cache.drop(key, str(error))
-        self._flow = None
+        self._flow = self._effect = None
         for events in self._made():
             n_seen = min(n_given, len(events))  # what a damaged entry gave is not given twice
             n_given -= n_seen
@@ -139,7 +147,7 @@ class CachedReader:
         Raises:
             InputError: As :meth:`SampleReader.read`.
         """
-        self._flow = None
+        self._flow = self._effect = None
         if self.cache is None or self.reader.recipe.whole_events:  # an entry would not keep events whole
             return self._weighted(self.reader.read(progress))
         key = events_key(self.reader)
@@ -157,7 +165,7 @@ class CachedReader:
                     return self._weighted(events)
                 except DamagedEntryError as error:
                     self.cache.drop(key, str(error))
-            self._flow = None
+            self._flow = self._effect = None
         events = self.reader.read(progress)  # finds duplicates, and says where they are
         writing = _Writing(self.cache, key, self._about())
         writing.write(events)
@@ -183,7 +191,9 @@ class CachedReader:
 
     def _facts(self) -> dict[str, Any]:
         cuts = [[cut.name, cut.n_before, cut.n_after] for cut in self.reader.cut_flow.cuts]
-        return {"cut_flow": cuts, "searched": self.reader.recipe.duplicates == "error"}
+        searched = self.reader.recipe.duplicates == "error"
+        effect = self.reader.policy_effect.to_json()
+        return {"cut_flow": cuts, "searched": searched, "policy_effect": effect}
 
     def _about(self) -> str:
         n_more = len(self.sample.files) - 1
@@ -203,6 +213,7 @@ class CachedReader:
             file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise DamagedEntryError(str(error)) from None
+        self._effect = PolicyEffect.from_json(facts["policy_effect"])
         self._flow = CutFlow(self.sample.name, tuple(Cut(*cut) for cut in facts["cut_flow"]))
         return file
 

@@ -14,7 +14,10 @@ from darksieve.datasets.events import Role, SampleInfo
 from darksieve.datasets.expressions import Expression
 from darksieve.errors import InputError
 
-POLICIES = ("error", "drop", "keep")  # for values that are not finite, and for negative weights
+POLICIES = {
+    "non_finite": ("error", "drop", "keep"),
+    "negative_weights": ("error", "drop", "keep", "rescale"),
+}
 MASS_TOLERANCE = 5e-4  # GeV: a generated mass this close to a listed one is that one (float32, natural width)
 
 
@@ -24,8 +27,6 @@ def expand_files(patterns: Iterable[str | Path], place: str, folder: Path | None
     Args:
         patterns: Paths or globs (``*``, ``?``, ``**``).
         place: What they are for, for messages.
-        non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
-        negative_weights: What to do with rows of negative weight: error, drop or keep.
         folder: What relative patterns are relative to; the working directory if None.
 
     Raises:
@@ -72,7 +73,8 @@ class Sample:
         weight: Branch that multiplies the weight, for generators whose events are not all alike; its mean
             over all generated events must be 1.
         non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
-        negative_weights: What to do with rows of negative weight: error, drop or keep.
+        negative_weights: What to do with rows of negative weight: error, drop, keep, or rescale (|w| for all,
+            times what keeps the sample's total).
         folder: What relative files are relative to; None for the working directory.
 
     Raises:
@@ -110,8 +112,8 @@ class Sample:
             except InputError as error:
                 raise InputError(f"samples.{self.name}.select: {error}") from None
         for key in ("non_finite", "negative_weights"):
-            if getattr(self, key) not in POLICIES:
-                raise self._error(key, f"{getattr(self, key)!r}; it is one of {list(POLICIES)}")
+            if getattr(self, key) not in POLICIES[key]:
+                raise self._error(key, f"{getattr(self, key)!r}; it is one of {list(POLICIES[key])}")
         for key in ("luminosity_fb", "cross_section_fb"):
             value = getattr(self, key)
             if value is not None and not (np.isfinite(value) and value > 0):

@@ -15,6 +15,7 @@ from darksieve.datasets.files import SampleFiles, check_sample, describe_sample
 from darksieve.datasets.missing import MissingValues
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.tree_info import TreeInfo
+from darksieve.datasets.weight_policy import NOT_NEGATIVE
 from darksieve.errors import InputError
 
 CANDIDATE = "__candidate__"
@@ -113,8 +114,6 @@ class ReadPlan:
             steps.append(f"sample: {self.sample_select.text}")
         if self.select and not pairings:
             steps.append(f"candidates: {self.select.text}")
-        if self.sample.negative_weights == "drop":
-            steps.append("weight not negative")
         if pairings:
             steps += ["finite momenta"] if non_finite == "drop" else []
             steps += ["kinematic fit converged"] if self.fits else []
@@ -123,6 +122,8 @@ class ReadPlan:
             steps.append(f"candidates: {self.select.text}")
         if non_finite == "drop":
             steps.append("finite columns")
+        if self.sample.negative_weights == "drop":
+            steps.append(NOT_NEGATIVE)
         return steps
 
     def _branches_of(self, columns: Iterable[str]) -> list[str]:

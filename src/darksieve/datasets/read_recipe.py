@@ -15,6 +15,7 @@ from darksieve.datasets.files import CHUNK_BYTES
 from darksieve.datasets.folds import EVENT_KEY
 from darksieve.datasets.kinematic_fit import PhotonResolution
 from darksieve.datasets.missing import MissingValues
+from darksieve.datasets.weights import MassWindows
 from darksieve.errors import InputError
 
 
@@ -43,6 +44,7 @@ class ReadRecipe:
             multiplied by it, so that they add up to the efficiency over all periods.
         whole_events: Whether a stream keeps the candidates of an event in one part.
         duplicates: What to do with rows of the same event key and ``__candidate__``: error or keep.
+        windows: Mass windows in which the effect of a policy for negative weights is summed up, if any.
         may_be_empty: Whether a sample of which nothing is left is allowed.
 
     Raises:
@@ -66,6 +68,7 @@ class ReadRecipe:
     signal_share: float = 1.0
     whole_events: bool = False
     duplicates: str = "error"
+    windows: MassWindows | None = None
     may_be_empty: bool = False
 
     def __post_init__(self) -> None:

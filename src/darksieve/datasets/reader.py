@@ -28,6 +28,8 @@ from darksieve.datasets.read_plan import CANDIDATE, ReadPlan
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.rows import Rows, whole_events
 from darksieve.datasets.tree_info import TreeInfo
+from darksieve.datasets.weight_policy import WeightPolicy
+from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError
 
 
@@ -48,6 +50,7 @@ class SampleReader:
         self.recipe = recipe
         self.plan = ReadPlan(sample, recipe, needed_by)
         self._counter = CutCounter(sample.name, self.plan.steps)
+        self._policy = WeightPolicy(sample, recipe.windows)
 
     @property
     def files(self) -> SampleFiles:
@@ -59,16 +62,22 @@ class SampleReader:
         """Rows left by each step of the last pass, as far as it went."""
         return self._counter.cut_flow
 
+    @property
+    def policy_effect(self) -> PolicyEffect:
+        """What the policy for negative weights did in the last pass, as far as it went."""
+        return self._policy.effect
+
     def chunks(self) -> Iterator[Events]:
         """The sample in parts, in the order of the files; with ``whole_events`` no part splits an event.
 
         Rows that are there twice are found when all have been read; until then 8 bytes are kept of each.
+        With ``negative_weights: rescale`` the files are read twice, first for the sums of weights.
 
         Raises:
             InputError: If a value is not finite or a weight negative; at the end, if nothing is left, rows
                 are there twice, or an event's candidates are not together where ``whole_events`` needs that.
         """
-        passes = self._searched(self._passes())
+        passes = self._searched(self._after_policy(self._policy.scale(self._passes)))
         if self.recipe.whole_events:
             events = DuplicateSearch()
             passes = whole_events(passes, events.add)
@@ -108,13 +117,15 @@ class SampleReader:
         """
         parts: list[Rows] = []
         n_before = 0
-        for _, rows in self._searched(self._passes()):
+        for _, rows in self._searched(self._after_policy()):
             if progress is not None:
                 n_read = self.cut_flow.cuts[0].n_after
                 progress(n_read - n_before)
                 n_before = n_read
             parts.append(rows)
-        return self._events(parts)
+        events = self._events(parts)
+        scale = self._policy.rescale()
+        return events if scale == 1 else events.with_weight(events.weight * scale)
 
     def _searched(self, passes: Iterable[tuple[Path, Rows]]) -> Iterator[tuple[Path, Rows]]:
         """The same rows; at the end those that are there twice are refused, unless they are to be kept."""
@@ -136,15 +147,19 @@ class SampleReader:
         repeated, n_repeats = search.repeated()
         if n_repeats:
             place = f"sample {self.sample.name}"
-            raise duplicate_error(self._passes(), repeated, n_repeats, place, self.plan.key)
+            raise duplicate_error(self._after_policy(), repeated, n_repeats, place, self.plan.key)
 
     def _passes(self) -> Iterator[tuple[Path, Rows]]:
-        self._counter = CutCounter(self.sample.name, self.plan.steps)
+        """Selected rows, before the policy for negative weights."""
         for info in self.files.trees:
             for raw, start in self._raw_chunks(info):
                 yield info.path, self._rows(info, raw, start)
         if not self.cut_flow.n_left and not self.recipe.may_be_empty:
             raise InputError(f"sample {self.sample.name}: no events are left\n{self.cut_flow}")
+
+    def _after_policy(self, scale: float = 1.0) -> Iterator[tuple[Path, Rows]]:
+        self._counter = CutCounter(self.sample.name, self.plan.steps)
+        return self._policy.applied(self._passes(), self._counter.count, scale)
 
     def _raw_chunks(self, info: TreeInfo) -> Iterator[tuple[dict[str, Any], int]]:
         own = {info.names.get(wanted) for wanted in self.plan.types}
@@ -191,7 +206,7 @@ class SampleReader:
             weight,
             entry,
         )
-        rows = self._without_negative_weights(info, rows)
+        self._policy.refuse(info.place, rows)
         if recipe.pairings is not None:
             rows = self._pair(info, rows)
         if plan.select is not None and recipe.pairings is not None:
@@ -227,24 +242,6 @@ class SampleReader:
             return sample.masses_and_weights(len(entry), self.recipe.luminosity_fb, mass, factor)
         except InputError as error:
             raise InputError(f"{info.place}: {error}") from None
-
-    def _without_negative_weights(self, info: TreeInfo, rows: Rows) -> Rows:
-        policy = self.sample.negative_weights
-        if policy == "keep" or self.sample.weight is None:
-            if policy == "drop":
-                self._counter.count("weight not negative", len(rows), len(rows))
-            return rows
-        negative = rows.weight < 0
-        if policy == "drop":
-            self._counter.count("weight not negative", len(rows), int((~negative).sum()))
-            return rows.take(np.flatnonzero(~negative)) if negative.any() else rows
-        if negative.any():
-            raise InputError(
-                f"{info.place}: {int(negative.sum())} of {len(rows)} rows have a negative weight (branch "
-                f"{self.sample.weight!r}), the first in entry {rows.entry[negative][0]}; "
-                "say what to do with them: negative_weights: keep or drop"
-            )
-        return rows
 
     def _without_non_finite(self, info: TreeInfo, rows: Rows, names: Iterable[str], step: str) -> Rows:
         policy = self.sample.non_finite

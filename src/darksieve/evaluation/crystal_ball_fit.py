@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.datasets.weights import effective_events
 from darksieve.evaluation.crystal_ball import CrystalBall
 
 FIT_SIGMA = 8.0  # half-width of the interval in which the shape is fitted and trusted
@@ -47,11 +48,6 @@ class ShapeFit:
     chi2: float
     n_degrees: int
     status: Literal["converged", "failed"]
-
-
-def effective_events(weight: NDArray) -> float:
-    squares = float(np.sum(weight**2))
-    return float(weight.sum() ** 2 / squares) if squares > 0 else 0.0
 
 
 def _weighted_quantile(values: NDArray, weight: NDArray, probabilities: Sequence[float]) -> NDArray:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2 as chi2_distribution
 
+from darksieve.datasets.weights import effective_events
 from darksieve.errors import InputError
 from darksieve.evaluation.background_model import expected_counts, fit_windows
 from darksieve.evaluation.correction_sizes import Correction, Sizes, signal_sizes, yield_sizes
-from darksieve.evaluation.crystal_ball_fit import effective_events
 from darksieve.evaluation.scan_grid import (
     Interval,
     Resolution,

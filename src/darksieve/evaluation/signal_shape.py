@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from darksieve.datasets.weights import effective_events
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.crystal_ball import CrystalBall
-from darksieve.evaluation.crystal_ball_fit import FIT_SIGMA, FITTED, ShapeFit, effective_events, fit_residuals
+from darksieve.evaluation.crystal_ball_fit import FIT_SIGMA, FITTED, ShapeFit, fit_residuals
 from darksieve.evaluation.smoothing import SmoothCurve, smooth_points
 
 Position = Literal["mass", "mass_squared"]

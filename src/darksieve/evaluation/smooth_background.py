@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2 as chi2_distribution
 
+from darksieve.datasets.weights import effective_events
 from darksieve.errors import InputError
 from darksieve.evaluation.crystal_ball import CrystalBall
-from darksieve.evaluation.crystal_ball_fit import effective_events, fit_residuals
+from darksieve.evaluation.crystal_ball_fit import fit_residuals
 from darksieve.evaluation.smoothing import SmoothCurve, smooth_counts
 
 _BINS_PER_GROUP = 6  # one resolution: finer bins add nothing to a smooth curve
