@@ -292,12 +292,21 @@ def smooth_backgrounds(
 
 
 def histogram(observable: ArrayLike, weight: ArrayLike, edges: ArrayLike) -> tuple[NDArray, NDArray]:
-    """Sums of weights and of squared weights per bin."""
-    weight = np.asarray(weight, float)
-    return (
-        np.histogram(observable, edges, weights=weight)[0],
-        np.histogram(observable, edges, weights=weight**2)[0],
-    )
+    """Sums of weights and of squared weights per bin.
+
+    Raises:
+        InputError: If a sum is negative: a smooth background cannot be fitted to it.
+    """
+    weight, edges = np.asarray(weight, float), np.asarray(edges, float)
+    sums = np.histogram(observable, edges, weights=weight)[0]
+    if (sums < 0).any():
+        lowest = int(sums.argmin())
+        raise InputError(
+            f"the weights of {int((sums < 0).sum())} of {len(sums)} bins of a simulated background add up to"
+            f" less than zero, the least in {edges[lowest]:.4g} to {edges[lowest + 1]:.4g}; simulate more,"
+            " take wider bins (scan.bins_per_sigma), or say negative_weights: rescale or drop for its sample"
+        )
+    return sums, np.histogram(observable, edges, weights=weight**2)[0]
 
 
 def _split_peaks(

@@ -195,7 +195,10 @@ def fit_signal_efficiency(
     mass, weight = np.asarray(mass, np.float64), np.asarray(weight, np.float64)
     category = np.asarray(category, np.int64)
     if (weight < 0).any():
-        raise InputError(f"signal weights go down to {weight.min():g}: an efficiency needs weights >= 0")
+        raise InputError(
+            f"signal weights go down to {weight.min():g}: an efficiency needs weights >= 0;"
+            " say negative_weights: drop or rescale for their sample"
+        )
     points = points or efficiency_points(mass, mass_range)
     n_points = len(points.masses)
     kept = category >= 1

@@ -52,10 +52,15 @@ def fit_peaking_background(
         uncertainty: Relative uncertainty of its normalisation.
 
     Raises:
-        InputError: If there are fewer than MINIMUM_PEAK_EVENTS effective candidates, or the fit does not
-            converge.
+        InputError: If there are fewer than MINIMUM_PEAK_EVENTS effective candidates, a weight is negative, or
+            the fit does not converge.
     """
     observable, weight = np.asarray(observable, float), np.asarray(weight, float)
+    if (weight < 0).any():
+        raise InputError(
+            f"{name}: {int((weight < 0).sum())} candidates of a peak have a negative weight; say"
+            " negative_weights: drop or rescale for its sample"
+        )
     n_effective = effective_events(weight)
     if n_effective < MINIMUM_PEAK_EVENTS:
         raise InputError(

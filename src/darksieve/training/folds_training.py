@@ -306,7 +306,10 @@ def _check(
     check_features(events, features, place, may_be_missing(options, features))
     if not (np.isfinite(events.weight).all() and (events.weight >= 0).all()):
         n_bad = int(np.count_nonzero(~(events.weight >= 0) | ~np.isfinite(events.weight)))
-        raise InputError(f"{place}: {n_bad} of {len(events)} weights are negative or not finite")
+        raise InputError(
+            f"{place}: {n_bad} of {len(events)} weights are negative or not finite; a classifier trains on"
+            " weights >= 0: say negative_weights: drop or rescale for their sample"
+        )
     signal = np.flatnonzero(events.is_signal & labelled(events))
     masses = events.mass[signal]
     for feature in features if mass_column is not None else ():

@@ -17,6 +17,7 @@ from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.understanding import draw_understanding, overtraining_tables
 from darksieve.workflow.validating import STAGE as VALIDATE
 from darksieve.workflow.validating import simulation_sections, validate_simulation
+from darksieve.workflow.weighing import tables_of_weights
 
 N_ROWS_OF_LIMITS = 12
 
@@ -143,7 +144,8 @@ def _samples(context: Context) -> ReportSection:
         Link(f"samples/{p.name}", f"samples/{p.name}")
         for p in sorted((context.run / "samples").glob("*.json"))
     ]
-    return ReportSection("samples", paragraphs=paragraphs, tables=[table], links=links)
+    tables = [table, *tables_of_weights(_json(context, "metrics.json"))]
+    return ReportSection("samples", paragraphs=paragraphs, tables=tables, links=links)
 
 
 def _training(context: Context, pictures: Pictures) -> list[ReportSection]:

@@ -25,11 +25,13 @@ from darksieve.datasets.kept_files import fetch_files, keep_files, simulation_ke
 from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
+from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError, nearest
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, beams_of
 from darksieve.workflow.correcting import SearchCorrection, apply_corrections, load_corrections
+from darksieve.workflow.weighing import log_effects, windows_of_policy
 
 _SIZE_KEYS = ("n_events", "luminosity_fb", "n_candidates", "masses", "mass_range")
 
@@ -242,6 +244,7 @@ class Reading:
             pairings=self.pairings,
             beams=beams_of(self.config),
             event_key=tuple(self.config.event_key),
+            windows=windows_of_policy(self.config, sample),
             may_be_empty=may_be_empty,
         )
 
@@ -287,13 +290,16 @@ def classifier_expression(name: str, select: str) -> Expression:
 
 def read_simulation(
     context: Context, reading: Reading, selected: Callable[[Events], NDArray[np.bool_]]
-) -> tuple[Events, dict[str, CutFlow]]:
+) -> tuple[Events, dict[str, CutFlow], dict[str, PolicyEffect]]:
     """Candidates of every signal and background sample; all files are checked before the first event.
 
     Of more candidates than ``memory.max_candidates`` the columns lie on disk, in the run's folder.
 
     Args:
         selected: Mask of the candidates that are kept, shape (n,).
+
+    Returns:
+        Candidates, and of each sample its cut flow and what its policy for negative weights changed.
     """
     names = [name for name, sample in context.config.samples.items() if sample.role != "data"]
     readers = [reading.cached(described_sample(context, name), context.cache) for name in names]
@@ -318,7 +324,9 @@ def read_simulation(
             # a branch of the event key that one sample lacks is a column of none
             common = set.intersection(*(set(part.columns) for part in whole))
             events = concatenate([part.with_only(common) for part in whole])
-    return events, {reader.sample.name: reader.cut_flow for reader in readers}
+    effects = {reader.sample.name: reader.policy_effect for reader in readers}
+    log_effects(effects)
+    return events, {reader.sample.name: reader.cut_flow for reader in readers}, effects
 
 
 def data_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:

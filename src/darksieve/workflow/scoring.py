@@ -15,6 +15,7 @@ from darksieve.config import ClassifierConfig, SearchConfig
 from darksieve.datasets.cut_flow import CutFlow
 from darksieve.datasets.events import Events
 from darksieve.datasets.mapped_columns import on_disk, select_rows
+from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.models.feature_blocks import ROWS_PER_BLOCK
@@ -32,6 +33,7 @@ from darksieve.workflow.context import Context, reading_document
 from darksieve.workflow.correcting import describe_corrections, identity_of_factors
 from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
+from darksieve.workflow.weighing import describe_weights, scan_windows
 
 
 def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
@@ -53,15 +55,15 @@ class Simulation:
         self.reading = reading
 
     @cached_property
-    def _read(self) -> tuple[Events, dict[str, CutFlow]]:
-        kept, flows = read_simulation(self.context, self.reading, self._in_any_channel)
+    def _read(self) -> tuple[Events, dict[str, CutFlow], dict[str, PolicyEffect]]:
+        kept, flows, effects = read_simulation(self.context, self.reading, self._in_any_channel)
         present = {kept.samples[i].name for i in np.unique(kept.sample_index)}
         for name, sample in self.context.config.samples.items():
             if sample.role != "data" and name not in present:
                 raise InputError(
                     f"sample {name}: no candidate passes the selection of any channel\n{flows[name]}"
                 )
-        return kept, flows
+        return kept, flows, effects
 
     def _in_any_channel(self, events: Events) -> NDArray[np.bool_]:
         selected = np.zeros(len(events), dtype=bool)
@@ -78,6 +80,11 @@ class Simulation:
     def cut_flows(self) -> dict[str, CutFlow]:
         """Sample -> what each selection left."""
         return self._read[1]
+
+    @property
+    def policy_effects(self) -> dict[str, PolicyEffect]:
+        """Sample -> what its policy for negative weights changed."""
+        return self._read[2]
 
     def forget(self) -> None:
         """Free the candidates' memory; they are read again if a later stage asks for them."""
@@ -232,7 +239,8 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
             name: _write_scores(context, bundle, events, scores[name], record)
             for name, bundle in bundles.items()
         }
-        metrics: dict[str, Any] = {"classifiers": entries}
+        weights = describe_weights(events, scan_windows(config), simulation.policy_effects)
+        metrics: dict[str, Any] = {"classifiers": entries, "weights": weights}
         if simulation.reading.corrections:
             metrics["corrections"] = describe_corrections(events, simulation.reading.corrections)
         write_json(context.run / "metrics.json", metrics)
