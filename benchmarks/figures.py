@@ -18,6 +18,7 @@ MODULES = (
     "simulation",
     "datasets",
     "features",
+    "stream",
     "networks",
     "working_points",
     "limits",

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from darksieve.datasets.simulation.ntuple import NtupleWriter
-from darksieve.datasets.simulation.plans import MAX_EVENTS, Block, Plan
+from darksieve.datasets.simulation.plans import MAX_EVENTS
 from darksieve.datasets.simulation.record import SampleRecord
 from darksieve.datasets.simulation.request import Injection, SampleRequest
 from darksieve.datasets.simulation.settings import Settings
@@ -21,21 +22,34 @@ __all__ = ["Injection", "SampleRecord", "SampleRequest", "simulate"]
 
 Progress = Callable[[int, int], None]
 
-_worker_plan: Plan | None = None
+Made_co = TypeVar("Made_co", covariant=True)
 
 
-def _start_worker(plan: Plan) -> None:
-    global _worker_plan  # noqa: PLW0603  # one plan per worker process, sent once
-    _worker_plan = plan
+class Maker(Protocol[Made_co]):
+    """Makes pieces by their number, any of them in any process."""
+
+    @property
+    def n_blocks(self) -> int | None:
+        """How many there are; None for no end."""
+
+    def make(self, block: int) -> Made_co: ...
 
 
-def _make_in_worker(block: int) -> Block:
-    assert _worker_plan is not None
-    return _worker_plan.make(block)
+_worker_maker: Maker[Any] | None = None
 
 
-def _blocks(plan: Plan, workers: int) -> Iterator[Block]:
-    """Blocks in order; with workers a few are under way at a time, so memory stays bounded."""
+def _start_worker(maker: Maker[Any]) -> None:
+    global _worker_maker  # noqa: PLW0603  # one maker per worker process, sent once
+    _worker_maker = maker
+
+
+def _make_in_worker(block: int) -> Any:
+    assert _worker_maker is not None
+    return _worker_maker.make(block)
+
+
+def made_in_order(plan: Maker[Made_co], workers: int) -> Iterator[Made_co]:
+    """The pieces in order; with workers a few are under way at a time, so memory stays bounded."""
     numbers = itertools.count() if plan.n_blocks is None else range(plan.n_blocks)
     if workers == 1 or plan.n_blocks == 1:
         for block in numbers:
@@ -46,7 +60,7 @@ def _blocks(plan: Plan, workers: int) -> Iterator[Block]:
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(plan,)
     ) as pool:
-        waiting: deque[Future[Block]] = deque()
+        waiting: deque[Future[Made_co]] = deque()
         try:
             for block in numbers:
                 waiting.append(pool.submit(_make_in_worker, block))
@@ -144,7 +158,7 @@ def simulate(
 
     n_generated = 0
     with NtupleWriter(path, tree) as writer:
-        for block in _blocks(planned.plan, workers):
+        for block in made_in_order(planned.plan, workers):
             writer.write(block.columns)
             n_generated += block.n_generated
             if progress is not None and n_candidates is not None:
