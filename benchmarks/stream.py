@@ -80,7 +80,14 @@ def train(path: Path) -> None:
 def stream(bundle: Path, luminosity_fb: float) -> dict[str, float]:
     """Seconds and memory of the stream, in this process and its workers; called in a process of its own."""
     request = SampleRequest("gamma_alp_pseudo_data", luminosity_fb=luminosity_fb)
+    steps: list[tuple[float, int]] = []
+    peaks: dict[str, float] = {}
     began = time.perf_counter()
+
+    def progress(done: int, _: int) -> None:
+        steps.append((time.perf_counter() - began, done))
+        peaks.update(peak_memory_mb())
+
     made = simulated_spectrum(
         request,
         RECIPE,
@@ -89,18 +96,34 @@ def stream(bundle: Path, luminosity_fb: float) -> dict[str, float]:
         edges=np.linspace(0.1, 10.5, 2001),
         score_edges=np.linspace(0.0, 1.0, 11),
         workers=WORKERS,
+        progress=progress,
     )
     seconds = time.perf_counter() - began
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN)  # the largest of the children that have ended
+    # what starts once, imports and all, is over with the first pieces of every worker
+    start_seconds, start_done = steps[min(2 * WORKERS, len(steps) - 1)]
+    own, workers = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "seconds": seconds,
+        "start_seconds": start_seconds,
+        "start_generated": start_done,
         "cpu_seconds": own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime,
-        "memory_mb": (own.ru_maxrss + WORKERS * workers.ru_maxrss) / 1024,
+        "memory_mb": sum(peaks.values()),
         "generated": made.n_generated,
         "events": made.n_events,
         "candidates": int(made.counts.sum()),
     }
+
+
+def peak_memory_mb() -> dict[str, float]:
+    """Peak resident memory of this process and its children so far, by process number."""
+    # ru_maxrss would include the process that started this one
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    peaks = {}
+    for pid in ("self", *children):
+        status = Path(f"/proc/{pid}/status").read_text()
+        if "VmHWM:" in status:  # not of a process that has ended
+            peaks[pid] = float(status.split("VmHWM:")[1].split()[0]) / 1024
+    return peaks
 
 
 def measure(luminosity_fb: float = LUMINOSITY_FB) -> list[dict[str, Any]]:
@@ -125,11 +148,12 @@ def measure(luminosity_fb: float = LUMINOSITY_FB) -> list[dict[str, Any]]:
     found = json.loads(done.stdout)
     share = LUMINOSITY_FB / luminosity_fb
     whole = "" if share == 1 else f", extrapolated from {luminosity_fb:g}/fb"
-    seconds = share * found["seconds"]
+    rest = (found["seconds"] - found["start_seconds"]) / (found["generated"] - found["start_generated"])
+    seconds = found["start_seconds"] + rest * (share * found["generated"] - found["start_generated"])
     detail = (
         f"{found['generated']:.3g} generated, {found['events']:.3g} preselected events, "
         f"{found['candidates']:.3g} counted candidates, {found['cpu_seconds']:.0f} s of CPU, "
-        f"{found['generated'] / found['seconds']:.3g} generated events/s"
+        f"{1 / rest:.3g} generated events/s after a start of {found['start_seconds']:.1f} s"
     )
     common = {"area": "datasets", "command": COMMAND, "ratio": None}
     return [
