@@ -239,3 +239,30 @@ def test_examples_of_the_guide_give_the_numbers_that_it_states():
     np.testing.assert_allclose(names["sigma_fb"], [5.0, 8.0])
     ((low, high),) = names["not_prompt"]
     assert (low, high) == pytest.approx((0.16, 1.4), abs=0.05)
+
+
+def test_flight_makes_a_limit_weaker_and_less_so_the_larger_the_radius():
+    mass = np.linspace(0.17, 4.5, 40)
+    prompt = couplings.g_aW_from_branching_fraction("K+", mass, 1e-7)
+    near, far = (couplings.g_aW_with_flight("K+", mass, 1e-7, radius) for radius in (10.0, 1000.0))
+    assert (near >= far * (1 - 1e-12)).all()
+    assert (far >= prompt * (1 - 1e-12)).all()
+    # at 4.5 GeV the flight is micrometres: nothing changes; at 0.17 GeV it is metres
+    assert near[-1] == pytest.approx(prompt[-1], rel=1e-9)
+    assert near[0] > 3 * prompt[0]
+
+
+@pytest.mark.parametrize("hadron", ["K+", "K*0", "pi+"])
+def test_the_coupling_with_flight_gives_back_the_branching_fraction_inside_the_radius(hadron):
+    mass = np.geomspace(0.15, 4.0, 25)
+    for limit, radius in ((1e-8, 5.0), (1e-6, 200.0)):
+        g = couplings.g_aW_with_flight(hadron, mass, limit, radius)
+        flight = couplings.alp_flight_length_mm(hadron, mass, g)
+        inside = couplings.alp_branching_fraction(hadron, mass, g) * -np.expm1(-radius / flight)
+        np.testing.assert_allclose(inside, limit, rtol=1e-9)
+
+
+def test_flight_length_is_that_of_the_fact_sheet():
+    # c tau = 7.4 mm at g_aW = 1e-5/GeV and 1 GeV; the momentum of a in B+ -> K+ a there is 2.5 GeV
+    flight = couplings.alp_flight_length_mm("K+", 1.0, 1e-5)
+    assert flight == pytest.approx(7.4 * 2.5, rel=0.03)

@@ -332,6 +332,59 @@ def flight_length_mm(decay_length_mm: ArrayLike, mass: ArrayLike, momentum: Arra
     return _not_negative(decay_length_mm, "decay length in mm") * momenta / masses
 
 
+def alp_flight_length_mm(hadron: str, mass: ArrayLike, g_aW: ArrayLike) -> Floats:
+    """Mean flight length βγ cτ in mm of the ALP of B → h a, in the frame of the B, for a pure W coupling.
+
+    Args:
+        hadron: As in `alp_branching_fraction`.
+        mass: ALP mass in GeV, above 0 and below the kinematic end.
+        g_aW: Coupling in 1/GeV, above 0.
+
+    Raises:
+        ValueError: If the hadron is unknown, or a mass or coupling is out of range.
+    """
+    decay = b_decay(hadron)
+    masses = _mass_below(mass, decay.largest_mass, f"{decay.largest_mass:.6g} GeV, the end of B → {hadron} a")
+    momentum = two_body_momentum(decay.parent_mass, masses, decay.hadron_mass)
+    decay_length = alp_decay_length_mm(masses, g_agammagamma_from_g_aW(g_aW))
+    return flight_length_mm(decay_length, masses, momentum)
+
+
+def g_aW_with_flight(
+    hadron: str, mass: ArrayLike, branching_fraction: ArrayLike, radius_mm: ArrayLike
+) -> Floats:
+    """Coupling g_aW in 1/GeV whose decays B → h a *inside a radius* have this branching fraction.
+
+    A prompt limit on B(B → h a) bounds the product of the branching fraction and the share of the ALPs that
+    decay within the radius, 1 - exp(-radius/flight length): the efficiency is taken as the prompt one inside
+    and zero outside. Both factors rise with the coupling, so there is one solution; it is never below that
+    of `g_aW_from_branching_fraction`. The flight length is the mean one in the frame of the B.
+
+    Args:
+        hadron: As in `alp_branching_fraction`.
+        mass: ALP mass in GeV.
+        branching_fraction: Limit for prompt decays, above 0.
+        radius_mm: Radius in mm within which a decay is reconstructed as a prompt one is.
+
+    Raises:
+        ValueError: If the hadron is unknown, or a number is out of range.
+    """
+    fraction = _positive(branching_fraction, "branching fraction")
+    radius = _positive(radius_mm, "radius in mm")
+    per_coupling2 = _branching_fraction_per_coupling2(hadron, mass)
+    # radius over flight length per coupling squared: lengths fall as 1/g²
+    decays = radius / alp_flight_length_mm(hadron, mass, np.ones_like(np.asarray(mass, dtype=np.float64)))
+    # x = decays g²: x (1 - exp(-x)) = product, with x from the product itself to its root where x is small
+    product = fraction / per_coupling2 * decays
+    low, high = np.log(product), np.log(product + np.sqrt(2 * product) + 1)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        x = np.exp(middle)
+        above = x * -np.expm1(-x) > product
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return np.sqrt(np.exp(0.5 * (low + high)) / decays)
+
+
 def ranges_where(masses: ArrayLike, condition: ArrayLike) -> list[tuple[float, float]]:
     """Ranges [low, high] in GeV that cover the masses where a condition holds.
 
