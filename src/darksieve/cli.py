@@ -122,6 +122,25 @@ def train(
 
 
 @app.command()
+def tune(
+    config: Config,
+    output: Run = None,
+    overrides: Set = None,
+    seed: Seed = None,
+    workers: Workers = 1,
+    trials: Annotated[
+        int | None, typer.Option(help="Trials in all, those of earlier calls included.", min=1)
+    ] = None,
+) -> None:
+    """Vary a classifier's options, judged by the expected limit; resumes its study."""
+    from darksieve.config_loading import load_config
+    from darksieve.workflow.tuning import tune_classifier
+
+    loaded = load_config(config, overrides or (), seed)
+    tune_classifier(loaded, output or Path("runs") / loaded.search, workers=workers, n_trials=trials)
+
+
+@app.command()
 def optimise(
     config: Config, output: Run = None, overrides: Set = None, seed: Seed = None, workers: Workers = 2
 ) -> None:

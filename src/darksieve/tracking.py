@@ -22,6 +22,7 @@ class Tracker:
         run_id: An existing run to continue.
         run_name: Name of a new run.
         enabled: False turns every call into nothing.
+        parent: The run that a new run is a child of.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class Tracker:
         uri: str | None = None,
         run_id: str | None = None,
         enabled: bool = True,
+        parent: str | None = None,
     ) -> None:
         self.run_id = run_id
+        self.parent = parent
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
         self._client: Any = None
         if enabled:
@@ -72,7 +75,8 @@ class Tracker:
                 log.warning("MLflow run %s is not at %s: a new run is begun", self.run_id, self.uri)
                 self.run_id = None
         if self.run_id is None:
-            self.run_id = client.create_run(experiment_id, run_name=run_name).info.run_id
+            tags = {} if self.parent is None else {"mlflow.parentRunId": self.parent}
+            self.run_id = client.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
         self._client = client
 
     def _attempt(self, what: str, action: Callable[[], Any]) -> None:

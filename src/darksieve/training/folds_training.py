@@ -19,6 +19,7 @@ from darksieve.models.bundle import Bundle, check_features
 from darksieve.models.estimator import (
     PHOTON_FEATURES,
     BdtOptions,
+    Classifier,
     Options,
     PhotonNetworkOptions,
     check_own_mass,
@@ -36,6 +37,7 @@ from darksieve.training.mass_matching import Target
 SCORE_COLUMNS = (*EVENT_COLUMNS, TRUE_PAIR)  # that a table of scores is made from, with its observable
 
 Progress = Callable[[float, float], None]  # (done, total)
+OnFold = Callable[[int, Classifier], None]
 
 
 def train_bundle(
@@ -63,6 +65,7 @@ def train_bundle(
     rows_per_block: int | None = None,
     progress: Progress | None = None,
     on_epoch: OnFoldEpoch | None = None,
+    on_fold: OnFold | None = None,
     checkpoint_dir: Path | str | None = None,
 ) -> tuple[Bundle, Scores, TrainingHistory]:
     """Train one model per fold on the events of the other folds, and score every row out of fold.
@@ -91,6 +94,7 @@ def train_bundle(
             memory; None for one matrix. In blocks the result depends on the rows' order, in its last digits.
         progress: Called with (done, total) as epochs end.
         on_epoch: Called with (fold, epoch, losses).
+        on_fold: Called with (fold, its model) when a fold is fitted; what it raises ends the training.
         checkpoint_dir: Where finished folds and the checkpoint of the unfinished are kept. A second call
             with the same events and settings reuses them.
 
@@ -159,7 +163,11 @@ def train_bundle(
                 else:
                     reused[plan.fold] = record
 
-        fitted = dict(fit_folds(unfinished(), workers if rows_per_block is None else 1, report.epoch))
+        fitted: dict[int, dict[str, Any]] = {}
+        for k, record in fit_folds(unfinished(), workers if rows_per_block is None else 1, report.epoch):
+            fitted[k] = record
+            if on_fold is not None:
+                on_fold(k, load_fold(folder / f"fold{k}", model))
         classifiers = tuple(load_fold(folder / f"fold{k}", model) for k in range(n_folds))
     report.finish()
     ranges = [plan.mass_range for plan in plans if plan.mass_range is not None]

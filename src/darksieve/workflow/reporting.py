@@ -14,6 +14,7 @@ from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSectio
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import draw_understanding, overtraining_tables
 from darksieve.workflow.validating import STAGE as VALIDATE
 from darksieve.workflow.validating import simulation_sections, validate_simulation
@@ -65,7 +66,11 @@ def write_run_report(context: Context) -> None:
     stages = ["scan", "optimise", "score"]
     stages += [VALIDATE] if simulated else []
     stages += ["understand"] if context.config.classifiers else []
-    depends_on = [context.key(*stages), context.config.interpretation.published]
+    depends_on = [
+        context.key(*stages),
+        context.config.interpretation.published,
+        tuning_documents(context.run),
+    ]
     context.stage("report", depends_on, work)
 
 
@@ -163,7 +168,7 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
         tables.append(
             Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
         )
-    tables += overtraining_tables(context)
+    tables += [*overtraining_tables(context), *tuning_tables(context.run)]
     wanted = [
         ("scores_*", "Scores by process"),
         ("roc_*", "ROC by mass"),

@@ -144,10 +144,11 @@ class Simulation:
 def train_classifiers(context: Context, simulation: Simulation) -> None:
     """Fit every classifier in folds; finished folds of a killed run are kept."""
     for classifier in context.config.classifiers:
-        _train(context, simulation, classifier)
+        train_classifier(context, simulation, classifier)
 
 
-def _train(context: Context, simulation: Simulation, classifier: ClassifierConfig) -> None:
+def train_classifier(context: Context, simulation: Simulation, classifier: ClassifierConfig) -> None:
+    """Fit one classifier in folds; those before it must be fitted already."""
     config = context.config
     earlier = earlier_classifiers(config, classifier)
     identity = [
