@@ -243,11 +243,14 @@ def apply(
     files: Annotated[list[Path], typer.Argument(help="ROOT files.", metavar="FILE...")],
     output: Annotated[Path, typer.Option("-o", "--output", help="ROOT file, or folder for several files.")],
     tree: Annotated[str, typer.Option(help="The tree to score.")] = "ntuple",
+    period: Annotated[
+        str | None, typer.Option(help="Data-taking period of the files, where the search has several.")
+    ] = None,
 ) -> None:
     """Add scores to ROOT files, streaming."""
     from darksieve.inference import apply_bundle
 
-    apply_bundle(bundle, files, output, tree=tree)
+    apply_bundle(bundle, files, output, tree=tree, period=period)
 
 
 cache = typer.Typer(name="cache", help="What was read or simulated before.", no_args_is_help=True)

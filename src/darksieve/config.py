@@ -8,49 +8,24 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from darksieve.config_candidates import CandidatesConfig, PeriodConfig
+from darksieve.config_types import CustomBeams, Fraction, Interval, Name, NonNegative, Positive, Section
 from darksieve.errors import nearest
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]  # of files and figures, too
-Fraction = Annotated[float, Field(gt=0, le=1)]
-
-
-def _increasing(interval: tuple[float, float]) -> tuple[float, float]:
-    if not all(map(math.isfinite, interval)):
-        raise ValueError(f"the interval {list(interval)} has no end: give two finite numbers")
-    if not interval[0] < interval[1]:
-        raise ValueError(f"the interval {list(interval)} is empty: the first number must be the smaller one")
-    return interval
-
-
-Interval = Annotated[tuple[float, float], AfterValidator(_increasing)]
-
-
-class Section(BaseModel):
-    """A part of the config: immutable, and no key is accepted and ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CustomBeams(Section):
-    """Beam energies in GeV and the full crossing angle in mrad."""
-
-    electron_gev: Positive
-    positron_gev: Positive
-    crossing_mrad: NonNegative
 
 
 class SampleConfig(Section):
     """One sample: files of the user's own, or events of a packaged generator.
 
     ``n_generated`` counts generated events: of a background with ``cross_section_fb``, of a signal at all
-    masses (flat in ``mass_range``), or at each simulated mass.
+    masses (flat in ``mass_range``), or at each simulated mass. A control sample is scored and compared, and
+    takes part in nothing else.
     """
 
-    role: Literal["signal", "background", "data"]
+    role: Literal["signal", "background", "data", "control"]
+    process: Name | None = None
+    period: Name | None = None
     files: list[str] | None = None
     simulate: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -85,29 +60,11 @@ class CorrectionConfig(Section):
 
     file: str
     samples: Annotated[list[str], Field(min_length=1)] | None = None
-    roles: Annotated[list[Literal["signal", "background"]], Field(min_length=1)] = ["signal", "background"]
+    roles: Annotated[list[Literal["signal", "background"]], Field(min_length=1)] = Field(
+        default=["signal", "background"]
+    )
     objects: list[str] = Field(default_factory=list)
     keep: Fraction = 0.99
-
-
-class PairingsConfig(Section):
-    """Candidates from pairs of photons: branches ``<photon>_<component>``, momenta in the laboratory.
-
-    With four photons an event may lack the third and the fourth, whose momenta are NaN then.
-    """
-
-    photons: Annotated[list[str], Field(min_length=2, max_length=4)]
-    momentum: Annotated[list[str], Field(min_length=4, max_length=4)] = ["px", "py", "pz", "E"]
-    observable: str = "M_gg"
-    true_pair: str | None = None
-    kinematic_fit: bool = False
-
-
-class CandidatesConfig(Section):
-    """What is a candidate, on every sample."""
-
-    select: str | None = None
-    pairings: PairingsConfig | None = None
 
 
 class BackgroundConfig(Section):
@@ -122,6 +79,7 @@ class ChannelConfig(Section):
     """One channel of the fit: its selection, and where it differs from the scan."""
 
     select: str | None = None
+    period: Name | None = None
     n_parents: Positive | None = None
     secondary_fraction: Fraction = 1.0
     range: Interval | None = None
@@ -311,13 +269,11 @@ class SearchConfig(Section):
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: Annotated[int, Field(ge=0)] = 1
     beams: Literal["belle", "belle2"] | CustomBeams = "belle2"
-    event_key: Annotated[list[str], Field(min_length=1)] = [
-        "__experiment__",
-        "__run__",
-        "__event__",
-        "__production__",
-    ]
+    event_key: Annotated[list[str], Field(min_length=1)] = Field(
+        default_factory=lambda: ["__experiment__", "__run__", "__event__", "__production__"]
+    )
     never_features: list[str] = Field(default_factory=list)
+    periods: dict[Name, PeriodConfig] = Field(default_factory=dict)
     samples: Annotated[dict[Name, SampleConfig], Field(min_length=1)]
     corrections: dict[Name, CorrectionConfig] = Field(default_factory=dict)
     pseudo_data: PseudoDataConfig = PseudoDataConfig()
@@ -370,12 +326,63 @@ class SearchConfig(Section):
                     raise ValueError(
                         f"corrections.{name}.samples: {sample!r} is no simulated sample; there are {there}"
                     )
+        for name, given in self.samples.items():
+            if given.process is not None and given.process != name and given.process in self.samples:
+                raise ValueError(
+                    f"samples.{name}.process: {given.process!r} is the name of another sample; "
+                    "give both the same process, under a name of its own"
+                )
+        roles_of: dict[str, set[str]] = {}
+        for name, given in self.samples.items():
+            roles_of.setdefault(self.process_of(name), set()).add(given.role)
+        mixed = [process for process, own in roles_of.items() if len(own) > 1]
+        if mixed:
+            roles_there = sorted(roles_of[mixed[0]])
+            raise ValueError(f"process {mixed[0]!r} has samples of roles {roles_there}; it takes one role")
         if self.interpretation.parameter == "branching_fraction":
             missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
             if missing:
                 name = self.interpretation.parameter
                 raise ValueError(f"interpretation.parameter {name!r} needs n_parents in channels {missing}")
         return self
+
+    @model_validator(mode="after")
+    def _periods(self) -> SearchConfig:
+        named = {f"samples.{name}": sample.period for name, sample in self.samples.items()}
+        named |= {f"channels.{name}": channel.period for name, channel in self.channels.items()}
+        for place, period in named.items():
+            if period is not None and period not in self.periods:
+                there = f"there are {list(self.periods)}" if self.periods else "there are no periods"
+                hint = nearest(period, self.periods)
+                raise ValueError(f"{place}.period: no period {period!r}; {there}{hint}")
+        if not self.periods:
+            return self
+        total = sum(period.luminosity_fb for period in self.periods.values())
+        if not math.isclose(total, self.luminosity_fb, rel_tol=1e-6):
+            raise ValueError(
+                f"luminosity_fb is {self.luminosity_fb:g}, but the periods have {total:g} together"
+            )
+        without = [name for name, sample in self.samples.items() if sample.period is None]
+        if without:
+            raise ValueError(f"samples.{without[0]} needs its period, one of {list(self.periods)}")
+        if self.pseudo_data.simulate is not None:
+            raise ValueError("pseudo_data.simulate knows no periods; leave it out to draw from the model")
+        used = set(self.periods)
+        if all(channel.period is not None for channel in self.channels.values()):
+            used = {str(channel.period) for channel in self.channels.values()}
+        has_data = any(sample.role == "data" for sample in self.samples.values())
+        for period in self.periods:
+            of_period = {sample.role for sample in self.samples.values() if sample.period == period}
+            for role in ("signal", "background", *(("data",) if has_data else ())):
+                if period in used and role not in of_period:
+                    raise ValueError(
+                        f"period {period!r} has no sample with role: {role}, but its channels need one"
+                    )
+        return self
+
+    def process_of(self, sample: str) -> str:
+        """What tables and pictures call a sample."""
+        return self.samples[sample].process or sample
 
     @property
     def linear_parameter(self) -> tuple[str, str]:

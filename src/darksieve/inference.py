@@ -20,15 +20,21 @@ from darksieve.datasets.folds import fold_of, hash_event_key
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
 from darksieve.errors import InputError
-from darksieve.models.bundle import Bundle
+from darksieve.models.bundle import Bundle, is_usable
 from darksieve.progress import bar, say
 from darksieve.workflow.optimising import categoriser
 
 CHUNK_ROWS = 100_000
+_SELECTED = "@selected"  # the selection of candidates, as a column
 
 
 def apply_bundle(
-    directory: Path | str, files: Sequence[Path | str], output: Path | str, *, tree: str = "ntuple"
+    directory: Path | str,
+    files: Sequence[Path | str],
+    output: Path | str,
+    *,
+    tree: str = "ntuple",
+    period: str | None = None,
 ) -> list[Path]:
     """Copy ROOT files with the bundle's scores added to their tree.
 
@@ -41,6 +47,7 @@ def apply_bundle(
         files: ROOT files.
         output: A ROOT file, or for several files a folder, which keeps their names.
         tree: The tree to score.
+        period: Data-taking period of the files, where the search has several.
 
     Returns:
         The files that were written.
@@ -53,7 +60,7 @@ def apply_bundle(
         raise InputError(f"{directory}: it does not say how candidates are made; train it with darksieve run")
     pairs = _targets([Path(file) for file in files], Path(output))
     scorers = [
-        _FileScorer(bundle, source, tree) for source, _ in pairs
+        _FileScorer(bundle, source, tree, period) for source, _ in pairs
     ]  # all are checked before any is written
     for scorer, (source, target) in zip(scorers, pairs, strict=True):
         with bar(f"score {source.name}") as progress:
@@ -91,12 +98,17 @@ class _FileScorer:
 
     n_outside = 0  # candidates outside the masses of the training
 
-    def __init__(self, bundle: Bundle, path: Path, tree: str) -> None:
+    def __init__(self, bundle: Bundle, path: Path, tree: str, period: str | None = None) -> None:
         assert bundle.reading is not None
         self.bundle = bundle
         self.path = path
         self.info: TreeInfo = describe(path, tree)
         reading = bundle.reading
+        periods = reading.get("periods", {})
+        if (period is None) == bool(periods) or (period is not None and period not in periods):
+            there = f"one of {list(periods)}" if periods else "none: its search has one period"
+            raise InputError(f"--period is {period}, and bundle {bundle.name} takes {there}")
+        self.period = period
         given = reading["pairings"]
         self.pairings = None
         if given is not None:
@@ -107,20 +119,26 @@ class _FileScorer:
                 kinematic_fit=given["kinematic_fit"],
             )
         self.boundaries: Mapping[str, Any] = bundle.working_points or {}
-        self.select = None if reading["select"] is None else Expression(reading["select"])
+        derived = dict(reading.get("columns", {}))
+        self.selects = reading["select"] is not None and bool(self.boundaries)
+        if self.selects:  # computed with the candidates, since it may reduce lists
+            derived[_SELECTED] = reading["select"]
         expressions = [Expression(b["select"]) for b in self.boundaries.values() if b["select"]]
-        if self.select is not None and self.boundaries:
-            expressions.append(self.select)
         selected = [branch for expression in expressions for branch in expression.branches]
         observables = [b["observable"] for b in self.boundaries.values()] or [reading["observable"]]
         wanted = dict.fromkeys([*bundle.features, *observables, *selected])
+        if self.selects:
+            wanted[_SELECTED] = None
         self.keys = [k for k in reading["event_key"] if k in self.info.names]
         sample = Sample(name=bundle.name, role=Role.DATA, files=(path,), tree=tree, non_finite="keep")
         recipe = ReadRecipe(
             columns=tuple(wanted),
             luminosity_fb=1.0,
             pairings=self.pairings,
-            beams=Beams.parse(reading["beams"]),
+            beams=Beams.parse(reading["beams"] if period is None else periods[period]),
+            derived=derived,
+            missing={pattern: tuple(values) for pattern, values in reading.get("missing", {}).items()},
+            period=period,
             event_key=tuple(reading["event_key"]),
             chunk_rows=CHUNK_ROWS,
             may_be_empty=True,
@@ -153,8 +171,10 @@ class _FileScorer:
         self.n_outside = 0
         with atomic_path(target) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(1)) as file:
             written: Any = None
-            for columns, start in iterate_branches(self.path, self.info.tree, flat, CHUNK_ROWS):
-                out = {**columns, **self._scored(columns, start)}
+            needed = {self.info.names.get(name) for name in self.reader.files.types}
+            for columns, start in iterate_branches(self.path, self.info.tree, flat | needed, CHUNK_ROWS):
+                copied = {name: columns[name] for name in columns if name in flat}
+                out = {**copied, **self._scored(columns, start)}
                 if written is None:
                     types = {name: values.dtype for name, values in out.items()}
                     written = file.mktree(self.info.tree, types)
@@ -169,8 +189,8 @@ class _FileScorer:
         events, row = self.reader.candidates_of(columns, start)
         n_pairs = 1 if self.pairings is None else len(self.pairings.pairs)
         usable = np.ones(len(events), dtype=bool)
-        for name in set(self.bundle.features) - set(self.bundle.may_be_missing):
-            usable &= np.isfinite(events[name])
+        for name in self.bundle.features:
+            usable &= is_usable(events[name], may_be_missing=name in self.bundle.may_be_missing)
         good = events.select(np.flatnonzero(usable))
         where = (row * n_pairs + (events.candidate % n_pairs if n_pairs > 1 else 0))[usable]
         score = np.full(n * n_pairs, np.nan, np.float32)
@@ -184,7 +204,7 @@ class _FileScorer:
             category[where] = self._categories(good, own)
             names = [a for a in self.added if a.startswith(f"{name}_category")]
             added |= dict(zip(names, category.reshape(n, n_pairs).T, strict=True))
-        key = hash_event_key({k: columns[self.info.names.get(k)] for k in self.keys})
+        key = hash_event_key({k: columns[self.info.names.get(k)] for k in self.keys}, self.period)
         added[f"{name}_fold"] = fold_of(key, self.bundle.n_folds, self.bundle.fold_salt)
         return {name: np.ascontiguousarray(values) for name, values in added.items()}
 
@@ -192,11 +212,13 @@ class _FileScorer:
         """Category in the channel that selects the candidate; the last one where several do."""
         out = np.zeros(len(events), np.int8)
         for boundaries in self.boundaries.values():
+            if boundaries.get("period") not in (None, self.period):
+                continue
             observable = np.asarray(events[boundaries["observable"]], float)
             category = categoriser(boundaries)(observable, score, events.key)
             if boundaries["select"]:
                 category = np.where(Expression(boundaries["select"]).select(events.columns), category, 0)
             out = np.where(category > 0, category, out).astype(np.int8)
-        if self.select is not None:
-            out[~self.select.select(events.columns)] = 0
+        if self.selects:
+            out[np.nan_to_num(events[_SELECTED]) == 0] = 0
         return out

@@ -126,7 +126,7 @@ def test_data_count_one_each(file):
         ("signal", {"n_generated": 5, "mass": -1.0}, "mass is -1.0"),
         ("data", {"weight": "w"}, "data has none"),
         ("data", {"cross_section_fb": 2.0}, "data has none"),
-        ("control", {}, "role is 'control'"),
+        ("sideband", {}, "role is 'sideband'"),
         ("data", {"select": "a >"}, "samples.x.select: expression"),
         ("data", {"non_finite": "ignore"}, "non_finite is 'ignore'"),
         ("data", {"negative_weights": "abs"}, "negative_weights is 'abs'"),

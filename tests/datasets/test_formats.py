@@ -1,5 +1,6 @@
 """TTree, RNTuple and Parquet: the same rows, whatever they are kept in."""
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -173,3 +174,13 @@ def test_text_in_one_file_and_numbers_in_another_are_refused(tmp_path):
     pq.write_table(pa.table(key | {"x": ["1", "2"]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"b.parquet: branch 'x' holds no single numbers, but lists or text"):
         read([tmp_path / "a.parquet", tmp_path / "b.parquet"], columns=("x",))
+
+
+def test_lists_that_awkward_wrote_to_parquet_are_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    ak.to_parquet(ak.Array({"x": [[1.0, 2.0], [], [3.0]], "n": [1, 2, 3]}), path)
+    assert describe(path).lists == {"x": np.float64}
+    (columns, _), *_ = iterate_branches(path, "", {"x", "n"}, 10)
+    np.testing.assert_array_equal(columns["x"].values, [1, 2, 3])
+    np.testing.assert_array_equal(columns["x"].counts, [2, 0, 1])
+    np.testing.assert_array_equal(columns["n"], [1, 2, 3])

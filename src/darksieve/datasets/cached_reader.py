@@ -35,7 +35,7 @@ _FILE = "events.parquet"
 _OWN = {"weight": "@weight", "mass": "@mass", "key": "@key", "candidate": "@candidate"}
 _PACKAGES = ("numpy", "numba", "uproot", "pyarrow")
 # what does not change what is kept: names, places, and what only says how much is in memory at once
-_NOT_OF_SAMPLE = ("name", "files", "folder")
+_NOT_OF_SAMPLE = ("name", "files", "folder", "process", "period")
 _NOT_OF_BACKGROUND = ("luminosity_fb", "cross_section_fb", "n_generated")
 _NOT_OF_RECIPE = ("chunk_rows", "chunk_bytes", "may_be_empty", "duplicates")
 

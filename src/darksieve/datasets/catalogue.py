@@ -60,8 +60,9 @@ class Sample:
     """One sample: its files, what they are, and what makes the weight of their events.
 
     Attributes:
-        name: The process in every table and picture.
-        role: Signal, background or data.
+        name: Its name.
+        role: Signal, background, data or control. A control sample with weight information is simulation,
+            weighted as background; without it, data.
         files: Paths or globs; kept expanded and sorted.
         tree: Name of the TTree.
         select: Expression over branches that its rows must pass, before candidates are built; None for all.
@@ -75,6 +76,8 @@ class Sample:
         non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
         negative_weights: What to do with rows of negative weight: error, drop, keep, or rescale (|w| for all,
             times what keeps the sample's total).
+        process: What tables and pictures call it; by default its name.
+        period: Data-taking period that it belongs to; None where there is only one.
         folder: What relative files are relative to; None for the working directory.
 
     Raises:
@@ -94,6 +97,8 @@ class Sample:
     weight: str | None = None
     non_finite: str = "error"
     negative_weights: str = "error"
+    process: str = ""
+    period: str | None = None
     folder: Path | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -142,6 +147,7 @@ class Sample:
             Role.SIGNAL: self._check_signal,
             Role.BACKGROUND: self._check_background,
             Role.DATA: self._check_data,
+            Role.CONTROL: self._check_control,
         }[self.role]()
 
     def _error(self, key: str, what: str) -> InputError:
@@ -200,19 +206,29 @@ class Sample:
             if getattr(self, key) is not None:
                 raise InputError(f"samples.{self.name}.{key}: data has none; its events count one each")
 
+    def _check_control(self) -> None:
+        has_weight = any(
+            value is not None for value in (self.luminosity_fb, self.cross_section_fb, self.n_generated)
+        )
+        if has_weight:
+            self._check_background()
+        else:
+            self._check_data()
+
     @property
     def info(self) -> SampleInfo:
-        """Name and role."""
-        return SampleInfo(self.name, self.role)
+        """Name, role, process and period."""
+        return SampleInfo(self.name, self.role, self.process, self.period)
 
     @property
     def equivalent_luminosity_fb(self) -> float | None:
-        """Luminosity that a background sample amounts to, in 1/fb; None for signal and data."""
-        if self.role is not Role.BACKGROUND:
+        """Luminosity that simulated background or control amounts to, in 1/fb; None for signal and data."""
+        if self.role not in (Role.BACKGROUND, Role.CONTROL):
             return None
         if self.luminosity_fb is not None:
             return self.luminosity_fb
-        assert self.cross_section_fb is not None
+        if self.cross_section_fb is None:
+            return None  # a control sample of data
         assert isinstance(self.n_generated, int | float)
         return float(self.n_generated) / self.cross_section_fb
 
@@ -236,8 +252,8 @@ class Sample:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Generated mass (NaN where there is none) and weight of each row.
 
-        Background: expected data events at ``luminosity_fb``. Signal: 1 over the number generated per GeV
-        (flat) or at that mass (discrete). Data: 1.
+        Background, simulated control: expected data events at ``luminosity_fb``. Signal: 1 over the number
+        generated per GeV (flat) or at that mass (discrete). Data: 1.
 
         Args:
             n_rows: Number of rows, n.
@@ -253,9 +269,8 @@ class Sample:
         """
         masses = np.full(n_rows, np.nan)
         weights = np.ones(n_rows)
-        if self.role is Role.BACKGROUND:
-            equivalent = self.equivalent_luminosity_fb
-            assert equivalent is not None
+        equivalent = self.equivalent_luminosity_fb
+        if equivalent is not None:
             weights *= luminosity_fb / equivalent
         elif self.role is Role.SIGNAL:
             masses, weights = self._signal_masses_and_weights(n_rows, mass)

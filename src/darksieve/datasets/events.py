@@ -24,14 +24,28 @@ class Role(StrEnum):
     SIGNAL = "signal"
     BACKGROUND = "background"
     DATA = "data"
+    CONTROL = "control"  # is scored and compared; never trains, chooses or enters a limit
 
 
 @dataclass(frozen=True)
 class SampleInfo:
-    """Name and role of one sample; the name is the process in every table and picture."""
+    """What one sample is.
+
+    Attributes:
+        name: Its name.
+        role: What it is for.
+        process: What tables and pictures call it, which several samples may share; by default its name.
+        period: Data-taking period, None where there is only one.
+    """
 
     name: str
     role: Role
+    process: str = ""
+    period: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.process:
+            object.__setattr__(self, "process", self.name)
 
 
 def map_of(values: NDArray) -> mmap.mmap | None:
@@ -147,7 +161,8 @@ class Events:
     def label(self) -> NDArray[np.float32]:
         """What a classifier learns, shape (n,): 1 for signal, 0 for background, NaN for neither.
 
-        Neither are data, and pairings of signal photons that are not the true one (column ``is_true_pair``).
+        Neither are data, control samples, and pairings of signal photons that are not the true one (column
+        ``is_true_pair``).
         """
         label = np.full(len(self), np.nan, dtype=np.float32)
         label[self.is_background] = 0
@@ -156,10 +171,19 @@ class Events:
         return label
 
     @property
-    def process(self) -> NDArray[np.str_]:
+    def sample(self) -> NDArray[np.str_]:
         """Sample name of each row, shape (n,)."""
-        names = np.array([sample.name for sample in self.samples] or [""])
-        return names[self.sample_index]
+        return np.array([sample.name for sample in self.samples] or [""])[self.sample_index]
+
+    @property
+    def process(self) -> NDArray[np.str_]:
+        """Process of each row, shape (n,)."""
+        return np.array([sample.process for sample in self.samples] or [""])[self.sample_index]
+
+    def in_period(self, name: str) -> NDArray[np.bool_]:
+        """Rows of one data-taking period, shape (n,)."""
+        inside = np.array([sample.period == name for sample in self.samples], dtype=bool)
+        return inside[self.sample_index] if len(self) else np.zeros(0, dtype=bool)
 
     def from_sample(self, name: str) -> Events:
         """The rows of one sample."""
@@ -213,7 +237,7 @@ class Events:
         taken = sorted(set(own) & set(self.columns))
         if taken:
             raise ValueError(f"columns {taken} cannot be saved: the names are taken")
-        samples = json.dumps([[sample.name, sample.role.value] for sample in self.samples])
+        samples = json.dumps([[s.name, s.role.value, s.process, s.period] for s in self.samples])
         table = pa.table({name: pa.array(values) for name, values in (own | dict(self.columns)).items()})
         with atomic_path(path) as temporary:
             named = table.replace_schema_metadata({"format": FORMAT, "samples": samples})
@@ -242,7 +266,9 @@ class Events:
             name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in table.column_names
         }
         own = {name: values.pop(column) for name, column in _PARQUET_NAMES.items()}
-        samples = tuple(SampleInfo(name, Role(role)) for name, role in json.loads(metadata[b"samples"]))
+        samples = tuple(
+            SampleInfo(name, Role(role), *more) for name, role, *more in json.loads(metadata[b"samples"])
+        )
         return cls(columns=values, samples=samples, **own)
 
     def digest(self, rows: NDArray | None = None) -> str:
@@ -253,7 +279,7 @@ class Events:
         """
         sha = hashlib.sha256()
         for sample in self.samples:
-            sha.update(f"{sample.name}:{sample.role}".encode())
+            sha.update(f"{sample.name}:{sample.role}:{sample.process}:{sample.period}".encode())
         own = (self.sample_index, self.weight, self.mass, self.key, self.candidate)
         for name, values in [*sorted(self.columns.items()), *(("", values) for values in own)]:
             sha.update(name.encode())
@@ -262,10 +288,11 @@ class Events:
 
 
 def concatenate(parts: Iterable[Events]) -> Events:
-    """Rows of all parts, in order; samples of the same name and role are one sample.
+    """Rows of all parts, in order; samples that are the same are one sample.
 
     Raises:
-        ValueError: If there are no parts, their columns differ, or one name has two roles.
+        ValueError: If there are no parts, their columns differ, or one name has two roles (or processes, or
+            periods).
     """
     parts = list(parts)
     if not parts:
@@ -281,7 +308,7 @@ def concatenate(parts: Iterable[Events]) -> Events:
         for i, sample in enumerate(part.samples):
             if sample not in samples:
                 if any(known.name == sample.name for known in samples):
-                    raise ValueError(f"sample {sample.name!r} appears with two roles")
+                    raise ValueError(f"sample {sample.name!r} appears with two roles, processes or periods")
                 samples.append(sample)
             to_new[i] = samples.index(sample)
         indices.append(to_new[part.sample_index])

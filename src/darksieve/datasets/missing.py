@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.datasets.derived import DerivedColumns
 from darksieve.datasets.lists import Lists
 from darksieve.datasets.names import basf2_name, root_name
 from darksieve.errors import InputError
@@ -71,3 +72,35 @@ def without_sentinels(values: NDArray | Lists, sentinels: Sequence[float]) -> ND
     if not is_missing.any():
         return values
     return np.where(is_missing, values.dtype.type(np.nan), values)
+
+
+def columns_that_may_be_missing(
+    names: Iterable[str],
+    own: DerivedColumns,
+    sentinels: MissingValues,
+    branches_of: Callable[[str], Iterable[str]],
+) -> set[str]:
+    """Those of some columns in which NaN means "missing".
+
+    A branch with sentinels, a column computed from one, and one that reduces lists, which may be empty.
+
+    Args:
+        names: Columns of events.
+        own: Columns defined by expressions.
+        sentinels: Values that mean "missing".
+        branches_of: Branches that a column which is not derived is read from.
+    """
+    names = list(names)
+
+    def has_sentinels(name: str) -> bool:
+        return any(sentinels.values_of(branch) for branch in branches_of(name))
+
+    missing = {name for name in names if name not in own and has_sentinels(name)}
+    for name in own.used_by(names):
+        expression = own.expression(name)
+        used = [
+            one for one in expression.branches if one in missing or (one not in own and has_sentinels(one))
+        ]
+        if used or expression.may_be_missing:
+            missing.add(name)
+    return missing

@@ -46,10 +46,20 @@ def _has_no_nulls(metadata: Any, leaf: int) -> bool:
     return True
 
 
+def _stored(kind: Any) -> Any:
+    """The type as which an extension type, such as awkward's, is stored."""
+    import pyarrow as pa
+
+    while isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return kind
+
+
 def _number_type(kind: Any, *, nullable: bool) -> np.dtype | None:
     """numpy's type of a column; integers and flags that may be missing become doubles, which have NaN."""
     import pyarrow as pa
 
+    kind = _stored(kind)
     if pa.types.is_boolean(kind):
         dtype = np.dtype(bool)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -62,6 +72,7 @@ def _number_type(kind: Any, *, nullable: bool) -> np.dtype | None:
 def _is_list(kind: Any) -> bool:
     import pyarrow as pa
 
+    kind = _stored(kind)
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
@@ -97,7 +108,7 @@ def describe_parquet(path: Path) -> TreeInfo:
         for field in schema:
             if _is_list(field.type):
                 types[field.name] = None
-                element = _number_type(field.type.value_type, nullable=False)
+                element = _number_type(_stored(field.type).value_type, nullable=False)
                 if element is not None:
                     lists[field.name] = element
                 continue
@@ -134,11 +145,11 @@ def _values(array: Any) -> NDArray | Lists:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    while isinstance(array, pa.ExtensionArray):
+        array = array.storage
     if _is_list(array.type):
         counts = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         return Lists.from_counts(_numbers(array.flatten()), counts)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
     return _numbers(array)
 
 
@@ -146,6 +157,8 @@ def _numbers(array: Any) -> NDArray:
     """Numbers of a column; where one is missing, NaN."""
     import pyarrow as pa
 
+    while isinstance(array, pa.ExtensionArray):
+        array = array.storage
     if array.null_count and not pa.types.is_floating(array.type):
         array = array.cast(pa.float64(), safe=False)
     return np.asarray(array.to_numpy(zero_copy_only=False))

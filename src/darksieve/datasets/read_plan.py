@@ -12,7 +12,7 @@ from darksieve.datasets.derived import DerivedColumns
 from darksieve.datasets.events import Role
 from darksieve.datasets.expressions import Expression
 from darksieve.datasets.files import SampleFiles, check_sample, describe_sample
-from darksieve.datasets.missing import MissingValues
+from darksieve.datasets.missing import MissingValues, columns_that_may_be_missing
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.tree_info import TreeInfo
 from darksieve.datasets.weight_policy import NOT_NEGATIVE
@@ -193,15 +193,8 @@ class ReadPlan:
                 raise InputError(f"{place}: {error}") from None
 
     def _nan_is_missing(self) -> frozenset[str]:
-        def has_sentinels(name: str) -> bool:
-            return any(self.sentinels.values_of(branch) for branch in self._branches_of([name]))
-
-        missing: set[str] = set()
-        for name in self.own.used_by(self.out):
-            expression = self.own.expression(name)
-            if expression.may_be_missing or any(
-                u in missing or has_sentinels(u) for u in expression.branches
-            ):
-                missing.add(name)
-        missing |= {name for name in self.out if name not in self.own and has_sentinels(name)}
+        branches_of = self._branches_of
+        missing = columns_that_may_be_missing(
+            self.out, self.own, self.sentinels, lambda name: branches_of([name])
+        )
         return frozenset(missing - set(self.recipe.never_missing))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -347,13 +347,20 @@ class ClassifierScores(Protocol):
     def score(self) -> NDArray: ...
 
 
-def classifier_metrics(scores: ClassifierScores, *, n_bootstrap: int = 50, seed: int = 0) -> dict[str, Any]:
+def classifier_metrics(
+    scores: ClassifierScores,
+    *,
+    n_bootstrap: int = 50,
+    seed: int = 0,
+    processes: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The entry of one classifier in ``metrics.json``, out of fold as the scores are.
 
     Args:
         scores: Signal (label 1) and background (label 0) are used, other rows are left out.
         n_bootstrap: Replicates of the errors, by event.
         seed: Of the bootstrap.
+        processes: Sample -> process, where several samples are one process; by default each is its own.
 
     Returns:
         auc, auc_error, folds, background_efficiency (by signal efficiency) and its errors, by_process (the
@@ -370,7 +377,9 @@ def classifier_metrics(scores: ClassifierScores, *, n_bootstrap: int = 50, seed:
         "weight": np.asarray(scores.weight, np.float64),
         "key": np.asarray(scores.key, np.uint64),
     }
-    process, fold = np.asarray(scores.sample), np.asarray(scores.fold)
+    fold = np.asarray(scores.fold)
+    names, of_name = np.unique(np.asarray(scores.sample), return_inverse=True)
+    process = np.array([(processes or {}).get(str(name), str(name)) for name in names] or [""])[of_name]
     options: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
 
     def entry(rows: NDArray) -> dict[str, Any]:

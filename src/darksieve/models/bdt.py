@@ -82,6 +82,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = True
         return tags
 
     def fit(
@@ -98,7 +99,8 @@ class Bdt(ClassifierMixin, BaseEstimator):
         """Fit the trees; with a validation part, stop where its loss is least.
 
         Args:
-            X: Features, shape (n, n_features), finite.
+            X: Features, shape (n, n_features), finite or NaN, which is "missing": each split learns which way
+                such rows go.
             y: Labels of two classes, shape (n,).
             sample_weight: Not negative, shape (n,); only ratios within a class matter.
             validation: X, y and weights (or None) of rows that are not in the fit.
@@ -108,12 +110,12 @@ class Bdt(ClassifierMixin, BaseEstimator):
                 stopping looks at the cross-entropy alone, so use few trees or ``patience=0`` with it.
 
         Raises:
-            ValueError: If X is not finite, a label is missing, a weight is negative, or the penalty is of
+            ValueError: If X is infinite, a label is missing, a weight is negative, or the penalty is of
                 other rows.
         """
         import xgboost
 
-        X, y = validate_data(self, X, y, dtype=np.float32, order=None)
+        X, y = validate_data(self, X, y, dtype=np.float32, order=None, ensure_all_finite="allow-nan")
         labels = self._labels(y)
         _check_features(self.features, X.shape[1])
         if sample_weight is not None:
@@ -272,7 +274,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""
         check_is_fitted(self, "booster_")
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite="allow-nan")
         signal = self.booster_.inplace_predict(X, validate_features=False).astype(np.float32)
         return np.stack([1 - signal, signal], axis=1)
 

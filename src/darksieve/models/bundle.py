@@ -66,6 +66,7 @@ class Bundle:
         working_points: Document with score boundaries, or None.
         reading: How candidates are made of a file's rows, for inference, or None.
         examples: Some rows of the training, shape (n, n_features), or None.
+        learnt_missing: Features in which the training's rows had missing values (NaN).
     """
 
     name: str
@@ -83,6 +84,7 @@ class Bundle:
     working_points: Mapping[str, Any] | None = None
     reading: Mapping[str, Any] | None = None
     examples: NDArray[np.float32] | None = None
+    learnt_missing: tuple[str, ...] = ()
 
     @property
     def n_folds(self) -> int:
@@ -90,8 +92,8 @@ class Bundle:
 
     @property
     def may_be_missing(self) -> tuple[str, ...]:
-        """Features that are NaN where an event lacks the photon."""
-        return may_be_missing(self.options, self.features)
+        """Features that are NaN where an event lacks the photon, or were missing in training."""
+        return (*may_be_missing(self.options, self.features), *self.learnt_missing)
 
     def fold(self, events: Events) -> NDArray[np.int8]:
         """Fold of each event, shape (n,)."""
@@ -179,6 +181,7 @@ class Bundle:
             "hashes": {"data": self.data_hash, "config": self.config_hash},
             "version": self.version,
             "reading": self.reading,
+            "learnt_missing": list(self.learnt_missing),
         }
         _seal(directory, document)
 
@@ -230,6 +233,7 @@ class Bundle:
             working_points=read_json(directory / WORKING_POINTS) if with_points else None,
             reading=document["reading"],
             examples=examples,
+            learnt_missing=tuple(document.get("learnt_missing", ())),
         )
 
 
@@ -259,6 +263,11 @@ def _seal(directory: Path, document: dict[str, Any], *, with_working_points: boo
     write_json(directory / DOCUMENT, sealed)
 
 
+def is_usable(values: NDArray, *, may_be_missing: bool) -> NDArray[np.bool_]:
+    """Rows in which a feature is finite, or missing (NaN) where it may be, shape (n,)."""
+    return ~np.isinf(values) if may_be_missing else np.isfinite(values)
+
+
 def check_features(
     events: Events,
     features: Sequence[str],
@@ -276,8 +285,7 @@ def check_features(
         if name not in events.columns:
             raise InputError(f"{place}: the events have no column {name!r}{nearest(name, events.columns)}")
         values = events[name] if rows is None else events[name][rows]
-        bad = np.isinf(values) if name in missing else ~np.isfinite(values)
-        n_bad = int(np.count_nonzero(bad))
+        n_bad = int(np.count_nonzero(~is_usable(values, may_be_missing=name in missing)))
         release(events[name])
         if n_bad:
             raise InputError(

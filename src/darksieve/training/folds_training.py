@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def train_bundle(
     max_rows: int | None = None,
     validation_share: float = 0.1,
     never_features: Sequence[str] = (),
+    missing: Collection[str] = (),
     name: str = "classifier",
     config_hash: str | None = None,
     fold_salt: int = 0,
@@ -88,6 +89,7 @@ def train_bundle(
         max_rows: Most rows of each class in one fold's fit.
         validation_share: Part of the training events that stops the fit early; 0 for none.
         never_features: More patterns of columns that no classifier may see.
+        missing: Columns in which NaN means "missing", which trees learn from and networks refuse.
         n_threads: Threads of each fit; part of what the numbers depend on.
         workers: Folds fitted at the same time, each in a process of its own; one by one in blocks.
         rows_per_block: Trees are fitted from blocks of so many rows, so that the features are never all in
@@ -106,7 +108,8 @@ def train_bundle(
     decorrelation = decorrelation or Decorrelation()
     features = PHOTON_FEATURES if features is None else tuple(features)
     place = f"classifier {name}"
-    _check(events, parsed, features, mass_column, place, never_features)
+    learnt_missing = tuple(name for name in features if name in missing)
+    _check(events, parsed, features, mass_column, place, never_features, learnt_missing)
     if not 2 <= n_folds <= 127:
         raise InputError(f"{place}: folds is {n_folds}; it goes from 2 to 127")
     if rows_per_block is not None and not isinstance(parsed, BdtOptions):
@@ -184,6 +187,7 @@ def train_bundle(
         data_hash=digest_of(plans, events.key),
         config_hash=config_hash,
         examples=_examples(events, features, next(iter(plans))),
+        learnt_missing=learnt_missing,
     )
     score = bundle.score(events)
     history = tuple(
@@ -212,7 +216,7 @@ def score_table(
     return Scores(
         key=events.key,
         candidate=events.candidate,
-        sample=events.process,
+        sample=events.sample,
         label=label,
         weight=events.weight,
         mass=events.mass,
@@ -302,6 +306,7 @@ def _check(
     mass_column: str | None,
     place: str,
     never_features: Sequence[str],
+    learnt_missing: tuple[str, ...],
 ) -> None:
     if not features:
         raise InputError(f"{place}: no features")
@@ -311,7 +316,16 @@ def _check(
     refuse_truth(features, never_features)
     if isinstance(options, PhotonNetworkOptions):
         check_own_mass(features, options.mass_feature)
-    check_features(events, features, place, may_be_missing(options, features))
+    own = may_be_missing(options, features)
+    check_features(events, features, place, (*own, *learnt_missing))
+    networks = isinstance(options, PhotonNetworkOptions)
+    for feature in [name for name in learnt_missing if name not in own] if networks else ():
+        n_missing = int(np.count_nonzero(np.isnan(events[feature])))
+        if n_missing:
+            raise InputError(
+                f"{place}: feature {feature!r} is missing in {n_missing} of {len(events)} rows, and this"
+                " network takes no missing values; leave it out, select those rows away, or use a bdt"
+            )
     if not (np.isfinite(events.weight).all() and (events.weight >= 0).all()):
         n_bad = int(np.count_nonzero(~(events.weight >= 0) | ~np.isfinite(events.weight)))
         raise InputError(

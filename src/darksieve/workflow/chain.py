@@ -13,9 +13,10 @@ from darksieve.progress import say
 from darksieve.run_folder import RunFolder
 from darksieve.tracking import Tracker
 from darksieve.workflow.caching import open_cache
-from darksieve.workflow.checks import check_search
+from darksieve.workflow.checks import WARNING, check_search
 from darksieve.workflow.context import Context, facts_of_run
-from darksieve.workflow.samples import Reading, simulate_samples
+from darksieve.workflow.reading import Reading
+from darksieve.workflow.samples import simulate_samples
 from darksieve.workflow.scoring import Simulation, features_of, score_candidates, train_classifiers
 
 STAGES = ("simulate", "train", "optimise", "scan", "report")
@@ -53,7 +54,10 @@ def run_chain(
     checked = check_search(config)
     with RunFolder.open(output, config.search) as run:
         for line in checked:
-            log.info(line)
+            if line.startswith(WARNING):
+                log.warning(line.removeprefix(WARNING))
+            else:
+                log.info(line)
         write_text(run / "config.yaml", to_yaml(config))
         tracker = Tracker(
             config.search,
@@ -92,6 +96,7 @@ def _run_stages(context: Context, last: int) -> None:
     features = tuple(
         f for classifier in context.config.classifiers for f in features_of(context.config, classifier)
     )
+    from darksieve.workflow.controls import score_controls
     from darksieve.workflow.understanding import understand_classifiers
 
     simulation = Simulation(context, Reading(context.config, features))
@@ -99,6 +104,7 @@ def _run_stages(context: Context, last: int) -> None:
     score_candidates(context, simulation)
     understand_classifiers(context, simulation)
     simulation.forget()
+    score_controls(context, simulation)
     if last < STAGES.index("optimise"):
         return
     from darksieve.workflow.optimising import choose

@@ -10,8 +10,11 @@ import numpy as np
 
 from darksieve.config import SampleConfig, SearchConfig
 from darksieve.datasets.catalogue import MASS_TOLERANCE, Sample
+from darksieve.datasets.derived import DerivedColumns
 from darksieve.datasets.events import Role
 from darksieve.datasets.expressions import Expression
+from darksieve.datasets.read_plan import ReadPlan
+from darksieve.datasets.suspicions import suspicions, unused_patterns
 from darksieve.datasets.truth import BOOKKEEPING, refuse_truth, truth_pattern
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import make_objective
@@ -19,21 +22,19 @@ from darksieve.evaluation.published import published_names
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.context import beams_of
 from darksieve.workflow.correcting import lines_of
-from darksieve.workflow.samples import (
-    Reading,
-    channel_expression,
-    classifier_expression,
-    sample_with_files,
-    simulation_arguments,
-)
+from darksieve.workflow.reading import Reading, channel_expression, classifier_expression
+from darksieve.workflow.samples import sample_with_files, simulation_arguments
 from darksieve.workflow.scoring import features_of
+
+WARNING = "warning: "  # begins a line about what looks wrong though nothing forbids it
 
 
 def check_search(config: SearchConfig) -> list[str]:
     """Check config, files, trees, branches, features and ranges.
 
     Returns:
-        A line for each thing that was checked, for the user.
+        A line for each thing that was checked, for the user; one that begins with ``WARNING`` is about what
+        looks wrong.
 
     Raises:
         InputError: For the first thing that is wrong: place, value and mend.
@@ -44,6 +45,7 @@ def check_search(config: SearchConfig) -> list[str]:
     for name, channel in config.channels.items():
         if channel.select is not None:
             channel_expression(name, channel.select)
+    derived = DerivedColumns(config.candidates.columns)
     features: list[str] = []
     for classifier in config.classifiers:
         own = features_of(config, classifier)
@@ -53,6 +55,8 @@ def check_search(config: SearchConfig) -> list[str]:
         try:
             parse_options(classifier.model, classifier.options)
             refuse_truth(own, config.never_features)
+            for feature in own:
+                _refuse_truth_behind(feature, derived, config.never_features)
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
         features.extend(own)
@@ -69,6 +73,8 @@ def check_search(config: SearchConfig) -> list[str]:
     lines.extend(lines_of(reading.corrections))
     _check_simulated_branches(config, reading)
     masses: dict[str, tuple[float, ...]] = {}
+    plans: list[ReadPlan] = []
+    warnings: list[str] = []
     for name, sample in config.samples.items():
         if sample.simulate is not None:
             made = simulation_arguments(config, name, sample)
@@ -80,15 +86,43 @@ def check_search(config: SearchConfig) -> list[str]:
         if sample.role == "signal":
             masses[name] = _generated_masses(described)
         reader = reading.reader(described)
+        plans.append(reader.plan)
+        warnings += suspicions(reader.plan, beams_of(config, sample.period).sqrt_s, _scanned(config))
         rows = sum(tree.n_entries for tree in reader.files.trees)
         lines.append(
             f"sample {name}: {sample.role}, {len(described.files)} files, {rows} rows, all branches there"
         )
+    unused = unused_patterns(config.candidates.missing, plans)
+    if unused and all(sample.simulate is None for sample in config.samples.values()):
+        raise InputError(f"candidates.missing: no branch of any file matches {unused[0]!r}")
+    lines += [f"{WARNING}{warning}" for warning in warnings]
     _check_mass_range(config, masses)
     lines.append(
         f"scan: {config.scan.observable} from {config.scan.range[0]:g} to {config.scan.range[1]:g} GeV"
     )
     return lines
+
+
+def _scanned(config: SearchConfig) -> dict[str, tuple[float, float]]:
+    """Observable -> range that the channels scan it in."""
+    scanned = {config.scan.observable: config.scan.range}
+    for channel in config.channels.values():
+        if channel.observable is not None:
+            scanned[channel.observable] = channel.range or config.scan.range
+    return scanned
+
+
+def _refuse_truth_behind(name: str, derived: DerivedColumns, never_features: list[str]) -> None:
+    """Refuse a column of the user's own that is computed from truth."""
+    if name not in derived:
+        return
+    for source in derived.sources_of([name]):
+        pattern = truth_pattern(source, never_features)
+        if pattern is not None:
+            raise InputError(
+                f"no classifier may see {name!r}: candidates.columns computes it from {source!r}, which is"
+                f" known in simulation only or marks the sample (matches {pattern!r}); leave it out"
+            )
 
 
 def _refuse_truth_in_selections(config: SearchConfig) -> None:
@@ -101,8 +135,11 @@ def _refuse_truth_in_selections(config: SearchConfig) -> None:
             used[f"channels.{name}.select"] = list(channel_expression(name, channel.select).branches)
         if channel.observable is not None:
             used[f"channels.{name}.observable"] = [channel.observable]
+    if config.candidates.best is not None:
+        used["candidates.best.by"] = [config.candidates.best.by]
+    derived = DerivedColumns(config.candidates.columns)
     for place, branches in used.items():
-        for branch in branches:
+        for branch in derived.sources_of(branches):
             pattern = truth_pattern(branch)
             if pattern is not None and pattern != BOOKKEEPING:
                 raise InputError(
@@ -139,6 +176,7 @@ def _check_simulated_branches(config: SearchConfig, reading: Reading) -> None:
                 n_generated=1 if is_signal else None,
                 mass_range=(0.0, 1.0) if is_signal else None,
                 weight=process.weight_branch,
+                period=sample.period,
             )
             try:
                 reading.reader(none)

@@ -64,9 +64,9 @@ class Context:
         return beams_of(self.config)
 
 
-def beams_of(config: SearchConfig) -> Beams:
-    """The beams that a config names or describes."""
-    beams = config.beams
+def beams_of(config: SearchConfig, period: str | None = None) -> Beams:
+    """The beams that a config names or describes, for all of it or for a period."""
+    beams = config.beams if period is None else config.periods[period].beams
     if isinstance(beams, CustomBeams):
         return Beams(beams.electron_gev, beams.positron_gev, beams.crossing_mrad)
     return Beams.named(beams)
@@ -74,15 +74,22 @@ def beams_of(config: SearchConfig) -> Beams:
 
 def reading_document(config: SearchConfig) -> dict[str, Any]:
     """What a bundle keeps of how candidates are made, for inference on other files."""
-    beams = config.beams if isinstance(config.beams, str) else config.beams.model_dump()
-    pairings = config.candidates.pairings
+    candidates = config.candidates
+    pairings = candidates.pairings
     return {
-        "beams": beams,
+        "beams": _plain_beams(config.beams),
         "event_key": list(config.event_key),
         "observable": config.scan.observable,
-        "select": config.candidates.select,
+        "select": candidates.select,
         "pairings": None if pairings is None else pairings.model_dump(mode="json"),
+        "columns": dict(candidates.columns),
+        "missing": {pattern: list(values) for pattern, values in candidates.missing.items()},
+        "periods": {name: _plain_beams(period.beams) for name, period in config.periods.items()},
     }
+
+
+def _plain_beams(beams: str | CustomBeams) -> Any:
+    return beams if isinstance(beams, str) else beams.model_dump()
 
 
 def facts_of_run(run: RunFolder) -> dict[str, Any]:

@@ -218,6 +218,7 @@ def _document(
             **entry,
             "select": select,
             "observable": observable_of(context, channel),
+            "period": config.channels[channel].period,
         }
     return document
 
@@ -272,7 +273,10 @@ def yield_per_efficiency(context: Context, channel: str) -> float:
     if parameter == "branching_fraction":
         parents = config.channels[channel].n_parents
         assert parents is not None
-        return parents * secondary
+        period = config.channels[channel].period
+        # the signal's weights add up to the efficiency over all periods; the parents are those of this one
+        share = 1.0 if period is None else config.periods[period].luminosity_fb / config.luminosity_fb
+        return parents * secondary / share
     return secondary
 
 

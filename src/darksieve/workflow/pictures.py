@@ -227,7 +227,14 @@ class Pictures:
         for given in inputs:
             candidates = given.candidates
             rows = candidates.label == 0
-            names = [n for n, s in self.config.samples.items() if s.role == "background"]
+            names = list(
+                dict.fromkeys(
+                    self.config.process_of(n)
+                    for n, s in self.config.samples.items()
+                    if s.role == "background"
+                )
+            )
+            process = self._processes(candidates.sample)
             edges = given.common.edges
             merge = int(np.ceil((len(edges) - 1) / MAX_SPECTRUM_BINS))
             shown = edges[::merge]
@@ -235,7 +242,7 @@ class Pictures:
                 own = rows & (candidates.category == c)
                 expected, squares = {}, np.zeros(len(shown) - 1)
                 for name in names:
-                    of_process = own & (candidates.sample == name)
+                    of_process = own & (process == name)
                     weight = candidates.weight[of_process]
                     values = candidates.observable[of_process]
                     expected[name] = np.histogram(values, shown, weights=weight)[0]
@@ -286,15 +293,22 @@ class Pictures:
                 )
                 self.keep(f"training_{classifier.name}", drawing)
 
+    def _processes(self, samples: NDArray[np.str_]) -> NDArray[np.str_]:
+        """Process of each row from its sample, shape (n,)."""
+        names, of_name = np.unique(samples, return_inverse=True)
+        return np.array([self.config.process_of(str(name)) for name in names] or [""])[of_name]
+
     def _scores(self, name: str, table: Scores) -> None:
         by_process = {}
         signals = []
-        for sample, given in self.config.samples.items():
-            rows = (table.sample == sample) & (table.is_signal | table.is_background)
-            if given.role != "data" and rows.any():
-                by_process[sample] = (table.score[rows], table.weight[rows])
-                if given.role == "signal":
-                    signals.append(sample)
+        process = self._processes(table.sample)
+        roles = {self.config.process_of(n): given.role for n, given in self.config.samples.items()}
+        for one, role in roles.items():
+            rows = (process == one) & (table.is_signal | table.is_background)
+            if role in ("signal", "background") and rows.any():
+                by_process[one] = (table.score[rows], table.weight[rows])
+                if role == "signal":
+                    signals.append(one)
         stamp = self.stamp(shows_data=False, luminosity=False)
         self.keep(f"scores_{name}", scores.draw_scores(by_process, stamp=stamp, signals=signals))
 

@@ -13,6 +13,7 @@ from darksieve.evaluation.published import PublishedComparison
 from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSection, Table, write_report
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
+from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import draw_understanding, overtraining_tables
@@ -35,11 +36,13 @@ def write_run_report(context: Context) -> None:
         pictures.spectra()
         pictures.classifiers()
         draw_understanding(pictures)
+        draw_controls(pictures)
         points = _json(context, "working_points.json")
         pictures.working_points(points)
         sections = [
             _summary(context, pictures),
             _samples(context),
+            *_controls(context, pictures),
             *_training(context, pictures),
             _working_points(pictures, points),
             _limits(pictures),
@@ -149,8 +152,30 @@ def _samples(context: Context) -> ReportSection:
         Link(f"samples/{p.name}", f"samples/{p.name}")
         for p in sorted((context.run / "samples").glob("*.json"))
     ]
-    tables = [table, *tables_of_weights(_json(context, "metrics.json"))]
+    tables = [table, *_multiplicities(context), *tables_of_weights(_json(context, "metrics.json"))]
     return ReportSection("samples", paragraphs=paragraphs, tables=tables, links=links)
+
+
+def _multiplicities(context: Context) -> list[Table]:
+    """Candidates per event before the best is chosen, and how often that is the true one."""
+    counted = _json(context, "metrics.json").get("candidates", {})
+    keys = ("n_candidates", "n_events", "candidates_per_event", "most", "n_kept", "best_is_true")
+    rows: list[list[Cell]] = [
+        [sample, channel, *(entry[key] for key in keys)]
+        for sample, channels in counted.items()
+        for channel, entry in channels.items()
+    ]
+    columns = ["sample", "channel", "candidates", "events", "per event", "most", "kept", "best is true"]
+    return [Table("Candidates of each event before the best is kept", columns, rows)] if rows else []
+
+
+def _controls(context: Context, pictures: Pictures) -> list[ReportSection]:
+    tables = control_tables(context)
+    if not tables:
+        return []
+    text = "Control samples are read and scored; they train nothing, choose nothing and enter no limit."
+    figures = _figures(pictures, ("controls_*", "Score in control samples"))
+    return [ReportSection("controls", "Control samples", paragraphs=[text], tables=tables, figures=figures)]
 
 
 def _training(context: Context, pictures: Pictures) -> list[ReportSection]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.config import SampleConfig, SearchConfig
-from darksieve.datasets.cache import Cache
-from darksieve.datasets.cached_reader import CachedReader
-from darksieve.datasets.candidates import PairingRecipe
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.cut_flow import CutFlow
 from darksieve.datasets.events import Events, Role, concatenate
-from darksieve.datasets.expressions import Expression
-from darksieve.datasets.files import describe
-from darksieve.datasets.folds import EVENT_KEY
 from darksieve.datasets.kept_files import fetch_files, keep_files, simulation_key
 from darksieve.datasets.mapped_columns import keep_on_disk
-from darksieve.datasets.read_recipe import ReadRecipe
-from darksieve.datasets.reader import SampleReader
 from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError, nearest
 from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, beams_of
-from darksieve.workflow.correcting import SearchCorrection, apply_corrections, load_corrections
-from darksieve.workflow.weighing import log_effects, windows_of_policy
+from darksieve.workflow.correcting import apply_corrections
+from darksieve.workflow.reading import Reading
+from darksieve.workflow.weighing import log_effects
 
 _SIZE_KEYS = ("n_events", "luminosity_fb", "n_candidates", "masses", "mass_range")
 
@@ -47,7 +39,8 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
 
     assert sample.simulate is not None
     process = process_named(sample.simulate)
-    if process.role.value != sample.role:
+    may_be = {process.role.value, *(["control"] if process.role is Role.BACKGROUND else [])}
+    if sample.role not in may_be:
         raise InputError(
             f"samples.{name}: {sample.simulate} makes {process.role.value}, but its role is {sample.role}"
         )
@@ -71,7 +64,9 @@ def simulation_arguments(config: SearchConfig, name: str, sample: SampleConfig) 
         except (TypeError, ValueError):
             raise InputError(f"{place}.mass_range: {arguments['mass_range']!r}; write [low, high]") from None
         arguments["mass_range"] = (low, high)
-    arguments["settings"] = process.settings.from_mapping({"beams": beams_of(config), **physics}, place)
+    arguments["settings"] = process.settings.from_mapping(
+        {"beams": beams_of(config, sample.period), **physics}, place
+    )
     if process.role is not Role.DATA:  # the luminosity of pseudo-data is the search's
         try:
             SampleRequest(sample.simulate, **arguments)
@@ -164,6 +159,8 @@ def sample_with_files(name: str, sample: SampleConfig) -> Sample:
         weight=sample.weight,
         non_finite=sample.non_finite,
         negative_weights=sample.negative_weights,
+        process=sample.process or "",
+        period=sample.period,
     )
 
 
@@ -177,7 +174,7 @@ def simulated_sample(name: str, sample: SampleConfig, path: Path) -> Sample:
     is_signal = made.role is Role.SIGNAL
     return Sample(
         name=name,
-        role=made.role,
+        role=Role(sample.role),
         files=(path,),
         tree=made.tree,
         select=sample.select,
@@ -188,104 +185,14 @@ def simulated_sample(name: str, sample: SampleConfig, path: Path) -> Sample:
         weight=process.weight_branch,
         non_finite=sample.non_finite,
         negative_weights=sample.negative_weights,
+        process=sample.process or "",
+        period=sample.period,
     )
 
 
-class Reading:
-    """What is read for a search: the columns that its later stages need, from every sample the same."""
-
-    def __init__(self, config: SearchConfig, features: tuple[str, ...]) -> None:
-        self.config = config
-        self.features = features
-
-    @cached_property
-    def pairings(self) -> PairingRecipe | None:
-        """How candidates are made of photons, where they are."""
-        given = self.config.candidates.pairings
-        if given is None:
-            return None
-        return PairingRecipe(
-            photons=tuple(given.photons),
-            momentum=tuple(given.momentum),  # type: ignore[arg-type]  # the config checks that there are four
-            observable=given.observable,
-            true_pair=given.true_pair,
-            kinematic_fit=given.kinematic_fit,
-        )
-
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Features, observables and what the channels select on."""
-        config = self.config
-        wanted = [*self.features, config.scan.observable]
-        for name, channel in config.channels.items():
-            if channel.observable is not None:
-                wanted.append(channel.observable)
-            if channel.select is not None:
-                wanted.extend(channel_expression(name, channel.select).branches)
-        for classifier in config.classifiers:
-            wanted.extend(classifier.decorrelate)
-            if classifier.select is not None:
-                wanted.extend(classifier_expression(classifier.name, classifier.select).branches)
-        return tuple(dict.fromkeys(wanted))
-
-    @cached_property
-    def corrections(self) -> tuple[SearchCorrection, ...]:
-        """Corrections of the simulated weights, with their tables."""
-        return load_corrections(self.config)
-
-    def recipe(self, sample: Sample, *, may_be_empty: bool = False) -> ReadRecipe:
-        """What is read of one sample; the event key's branches are kept where it has them."""
-        there = describe(sample.files[0], sample.tree).names
-        keys = [name for name in self.config.event_key if name in EVENT_KEY and name in there]
-        return ReadRecipe(
-            columns=(*self.columns, *self._of_corrections(sample.name), *keys),
-            luminosity_fb=self.config.luminosity_fb,
-            select=self.config.candidates.select,
-            pairings=self.pairings,
-            beams=beams_of(self.config),
-            event_key=tuple(self.config.event_key),
-            windows=windows_of_policy(self.config, sample),
-            may_be_empty=may_be_empty,
-        )
-
-    def _of_corrections(self, sample: str) -> tuple[str, ...]:
-        return tuple(b for given in self.corrections if sample in given.samples for b in given.branches)
-
-    def reader(self, sample: Sample, *, may_be_empty: bool = False) -> SampleReader:
-        """The reader of one sample, which has checked its files and branches.
-
-        Raises:
-            InputError: If a file or a branch is missing.
-        """
-        return SampleReader(sample, self.recipe(sample, may_be_empty=may_be_empty))
-
-    def cached(self, sample: Sample, cache: Cache | None, *, may_be_empty: bool = False) -> CachedReader:
-        """The same through a cache."""
-        return CachedReader(sample, self.recipe(sample, may_be_empty=may_be_empty), cache)
-
-
-def channel_expression(name: str, select: str) -> Expression:
-    """The selection of a channel.
-
-    Raises:
-        InputError: If it is not an expression; names the channel.
-    """
-    try:
-        return Expression(select)
-    except InputError as error:
-        raise InputError(f"channels.{name}.select: {error}") from None
-
-
-def classifier_expression(name: str, select: str) -> Expression:
-    """The selection of what a classifier learns from.
-
-    Raises:
-        InputError: If it is not an expression; names the classifier.
-    """
-    try:
-        return Expression(select)
-    except InputError as error:
-        raise InputError(f"classifiers.{name}.select: {error}") from None
+def simulated_names(config: SearchConfig) -> list[str]:
+    """Samples of signal and background: what trains, chooses and is scanned."""
+    return [name for name, sample in config.samples.items() if sample.role in ("signal", "background")]
 
 
 def read_simulation(
@@ -296,22 +203,27 @@ def read_simulation(
     Of more candidates than ``memory.max_candidates`` the columns lie on disk, in the run's folder.
 
     Args:
-        selected: Mask of the candidates that are kept, shape (n,).
+        selected: Mask of the candidates that are kept, shape (n,), for whole events of one sample.
 
     Returns:
         Candidates, and of each sample its cut flow and what its policy for negative weights changed.
     """
-    names = [name for name, sample in context.config.samples.items() if sample.role != "data"]
+    names = simulated_names(context.config)
     readers = [reading.cached(described_sample(context, name), context.cache) for name in names]
+    truth = reading.truth
     n_pairs = 1 if reading.pairings is None else len(reading.pairings.pairs)
     n_possible = n_pairs * sum(reader.reader.files.n_entries for reader in readers)
     largest = context.config.memory.max_candidates
+    if n_possible > largest and context.config.candidates.best is not None:
+        readers = [reading.cached(r.sample, context.cache, whole_events=True) for r in readers]
     with bar("read") as progress:
 
         def parts() -> Iterator[Events]:
             for i, reader in enumerate(readers):
                 for read in reader.chunks() if n_possible > largest else [reader.read()]:
                     events = apply_corrections(read, reader.sample.name, reading.corrections)
+                    if truth is not None and truth not in events.columns:  # known of signal only
+                        events = events.with_columns(**{truth: np.full(len(events), np.nan)})
                     mask = selected(events)
                     yield events if mask.all() else events.select(np.flatnonzero(mask))
                 progress(i + 1, len(readers))
@@ -329,9 +241,9 @@ def read_simulation(
     return events, {reader.sample.name: reader.cut_flow for reader in readers}, effects
 
 
-def data_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:
-    """Candidates of a data sample, in chunks."""
-    yield from reading.cached(sample, context.cache, may_be_empty=True).chunks()
+def sample_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:
+    """Candidates of a sample of data or control, in chunks that split no event where its best is chosen."""
+    yield from reading.cached(sample, context.cache, may_be_empty=True, whole_events=True).chunks()
 
 
 def identity_of_inputs(context: Context, names: list[str]) -> Mapping[str, Any]:

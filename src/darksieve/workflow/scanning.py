@@ -57,9 +57,9 @@ from darksieve.workflow.optimising import (
     yield_per_efficiency,
 )
 from darksieve.workflow.samples import (
-    data_chunks,
     described_sample,
     identity_of_inputs,
+    sample_chunks,
     simulate_sample,
     simulated_path,
     simulated_sample,
@@ -359,7 +359,7 @@ def _count(
     kept: dict[str, list[Scores]] = {name: [] for name in bundles}
     for sample in samples.values():
         with bar(f"read {sample.name}") as progress:
-            for i, events in enumerate(data_chunks(context, simulation.reading, sample)):
+            for i, events in enumerate(sample_chunks(context, simulation.reading, sample)):
                 scores = simulation.scores(events, bundles)
                 table = simulation.table(events, scores)
                 for name, bundle in bundles.items():

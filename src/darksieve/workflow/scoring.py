@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from darksieve.atomic import sha256_of_json, write_json
 from darksieve.config import ClassifierConfig, SearchConfig
-from darksieve.datasets.cut_flow import CutFlow
+from darksieve.datasets.best_candidate import BestCandidate, Multiplicity
+from darksieve.datasets.candidates import TRUE_PAIR_COLUMN
+from darksieve.datasets.cut_flow import Cut, CutFlow
 from darksieve.datasets.events import Events
 from darksieve.datasets.mapped_columns import on_disk, select_rows
 from darksieve.datasets.weights import PolicyEffect
@@ -31,7 +34,8 @@ from darksieve.workflow.cascade import (
 )
 from darksieve.workflow.context import Context, reading_document
 from darksieve.workflow.correcting import describe_corrections, identity_of_factors
-from darksieve.workflow.samples import Reading, channel_expression, identity_of_inputs, read_simulation
+from darksieve.workflow.reading import Reading, channel_expression
+from darksieve.workflow.samples import identity_of_inputs, read_simulation, simulated_names
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
 
@@ -53,23 +57,61 @@ class Simulation:
     def __init__(self, context: Context, reading: Reading) -> None:
         self.context = context
         self.reading = reading
+        self.multiplicities: dict[str, dict[str, Multiplicity]] = {}  # of sample and channel, once read
+        self._counts: dict[str, dict[str, tuple[int, int, int]]] = {}  # candidates: all, passing, taken
 
     @cached_property
     def _read(self) -> tuple[Events, dict[str, CutFlow], dict[str, PolicyEffect]]:
-        kept, flows, effects = read_simulation(self.context, self.reading, self._in_any_channel)
+        self._counts = {}
+        self.multiplicities = {}
+        kept, flows, effects = read_simulation(self.context, self.reading, self._chosen)
+        flows = {name: self._with_channels(flow) for name, flow in flows.items()}
         present = {kept.samples[i].name for i in np.unique(kept.sample_index)}
-        for name, sample in self.context.config.samples.items():
-            if sample.role != "data" and name not in present:
+        for name in flows:
+            if name not in present:
                 raise InputError(
                     f"sample {name}: no candidate passes the selection of any channel\n{flows[name]}"
                 )
         return kept, flows, effects
 
-    def _in_any_channel(self, events: Events) -> NDArray[np.bool_]:
-        selected = np.zeros(len(events), dtype=bool)
-        for mask in self.channel_masks(events).values():
-            selected |= mask
-        return selected
+    def _chosen(self, events: Events) -> NDArray[np.bool_]:
+        """Candidates that a channel takes, of whole events of one sample; they are counted on the way."""
+        (info,) = events.samples
+        sample = info.name
+        passing, taken = self.selected_by_channel(events), self.channel_masks(events)
+        chosen = np.zeros(len(events), dtype=bool)
+        counts = self._counts.setdefault(sample, {})
+        counted = self.multiplicities.setdefault(sample, {})
+        for name, mask in taken.items():
+            chosen |= mask
+            before, passed, best = counts.get(name, (0, 0, 0))
+            rows = passing[name]
+            counts[name] = (before + len(events), passed + int(rows.sum()), best + int(mask.sum()))
+            if self.best is not None:
+                more = Multiplicity.of(events, rows, mask, self._truth(sample))
+                counted[name] = more + counted[name] if name in counted else more
+        return chosen
+
+    def _with_channels(self, flow: CutFlow) -> CutFlow:
+        """A sample's cut flow with the steps of each channel, which all start from the same rows."""
+        cuts = list(flow.cuts)
+        for name, (n_before, n_passing, n_best) in self._counts.get(flow.sample, {}).items():
+            cuts.append(Cut(f"channel {name}", n_before, n_passing))
+            if self.best is not None:
+                cuts.append(Cut(f"channel {name}: best candidate of each event", n_passing, n_best))
+        return CutFlow(flow.sample, tuple(cuts))
+
+    def _truth(self, sample: str) -> str | None:
+        if self.context.config.samples[sample].role != "signal":
+            return None
+        paired = self.reading.pairings is not None and self.reading.pairings.true_pair is not None
+        return self.reading.truth or (TRUE_PAIR_COLUMN if paired else None)
+
+    @property
+    def best(self) -> BestCandidate | None:
+        """Which of an event's candidates is kept in each channel; None to keep all."""
+        best = self.context.config.candidates.best
+        return None if best is None else BestCandidate(best.by, best.keep)
 
     @property
     def events(self) -> Events:
@@ -90,15 +132,21 @@ class Simulation:
         """Free the candidates' memory; they are read again if a later stage asks for them."""
         self.__dict__.pop("_read", None)
 
-    def channel_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:
-        """Channel -> which candidates it selects, shape (n,)."""
+    def selected_by_channel(self, events: Events) -> dict[str, NDArray[np.bool_]]:
+        """Channel -> which candidates pass its selection and are of its period, shape (n,)."""
         masks = {}
         for name, channel in self.context.config.channels.items():
-            if channel.select is None:
-                masks[name] = np.ones(len(events), dtype=bool)
-            else:
-                masks[name] = channel_expression(name, channel.select).select(events.columns)
+            mask = np.ones(len(events), dtype=bool)
+            if channel.select is not None:
+                mask = channel_expression(name, channel.select).select(events.columns)
+            masks[name] = mask if channel.period is None else mask & events.in_period(channel.period)
         return masks
+
+    def channel_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:
+        """Channel -> which candidates it takes: those it selects, or the best of each event, shape (n,)."""
+        masks = self.selected_by_channel(events)
+        best = self.best
+        return masks if best is None else {name: best.choose(events, rows) for name, rows in masks.items()}
 
     def scores(self, events: Events, bundles: Mapping[str, Bundle]) -> dict[str, NDArray[np.float32]]:
         """Classifier -> out-of-fold scores of the candidates of its channels, NaN for all others."""
@@ -129,12 +177,12 @@ class Simulation:
     def identity(self) -> list[Any]:
         """What the candidates depend on, luminosity apart."""
         config = self.context.config
-        names = [name for name, sample in config.samples.items() if sample.role != "data"]
         return [
-            identity_of_inputs(self.context, names),
+            identity_of_inputs(self.context, simulated_names(config)),
             identity_of_factors(self.reading.corrections),
+            {name: period.model_dump(mode="json") for name, period in config.periods.items()},
             config.candidates.model_dump(mode="json"),
-            {name: channel.select for name, channel in config.channels.items()},
+            {name: [channel.select, channel.period] for name, channel in config.channels.items()},
             config.beams if isinstance(config.beams, str) else config.beams.model_dump(),
             config.event_key,
             list(self.reading.columns),
@@ -196,6 +244,7 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
                 ),
                 max_rows=classifier.max_rows,
                 never_features=config.never_features,
+                missing=simulation.reading.may_be_missing,
                 name=classifier.name,
                 config_hash=sha256_of_json(classifier.model_dump(mode="json")),
                 workers=min(context.workers, 2),
@@ -248,12 +297,25 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
         if not config.classifiers:
             write_json(context.run / "cut_flow.json", _flows(simulation))
             record.wrote(context.run / "cut_flow.json")
+        if simulation.best is not None:
+            _keep_multiplicities(context, simulation)
         table = simulation.table(events, scores)
         table.save(context.run / "candidates.parquet")
         record.wrote(context.run / "candidates.parquet", context.run / "metrics.json")
         return f"{len(table)} candidates in {len(config.channels)} channels"
 
     context.stage("score", depends_on, work)
+
+
+def _keep_multiplicities(context: Context, simulation: Simulation) -> None:
+    """Add candidates per event, before the best is chosen, to metrics.json."""
+    path = context.run / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics["candidates"] = {
+        sample: {channel: counted.to_json() for channel, counted in of_channels.items()}
+        for sample, of_channels in simulation.multiplicities.items()
+    }
+    write_json(path, metrics)
 
 
 def _write_scores(
@@ -273,7 +335,9 @@ def _write_scores(
     scores = score_table(few.select(rows), score[rows], bundle, observable=observable)
     path = context.run / "scores" / f"{bundle.name}.parquet"
     scores.save(path)
-    entry = classifier_metrics(scores, n_bootstrap=20, seed=context.config.seed)
+    config = context.config
+    processes = {name: config.process_of(name) for name in config.samples}
+    entry = classifier_metrics(scores, n_bootstrap=20, seed=config.seed, processes=processes)
     context.tracker.metrics(
         {f"{bundle.name}.auc": entry["auc"], f"{bundle.name}.auc_error": entry["auc_error"]}
     )
