@@ -19,6 +19,7 @@ MODULES = (
     "datasets",
     "features",
     "stream",
+    "chunked_training",
     "networks",
     "working_points",
     "limits",

@@ -60,6 +60,14 @@ class Bands(StrEnum):
     QUANTILE = "quantile"
 
 
+class RowFormat(StrEnum):
+    """How a file keeps its rows."""
+
+    TTREE = "ttree"
+    RNTUPLE = "rntuple"
+    PARQUET = "parquet"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"darksieve {__version__}")
@@ -240,17 +248,26 @@ def limits(
 @app.command()
 def apply(
     bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.", metavar="BUNDLE")],
-    files: Annotated[list[Path], typer.Argument(help="ROOT files.", metavar="FILE...")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="ROOT file, or folder for several files.")],
+    files: Annotated[list[Path], typer.Argument(help="ROOT or Parquet files.", metavar="FILE...")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="A .root or .parquet file, or a folder for several files."),
+    ],
     tree: Annotated[str, typer.Option(help="The tree to score.")] = "ntuple",
     period: Annotated[
         str | None, typer.Option(help="Data-taking period of the files, where the search has several.")
     ] = None,
+    kind: Annotated[
+        RowFormat | None,
+        typer.Option("--format", help="Of the output; by default that of its suffix, or of each file."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
-    """Add scores to ROOT files, streaming."""
+    """Add scores to files of candidates, streaming."""
     from darksieve.inference import apply_bundle
 
-    apply_bundle(bundle, files, output, tree=tree, period=period)
+    asked = None if kind is None else kind.value
+    apply_bundle(bundle, files, output, tree=tree, period=period, format=asked, overwrite=overwrite)
 
 
 cache = typer.Typer(name="cache", help="What was read or simulated before.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""Inference: scores, folds and categories added to ROOT files, chunk by chunk, in bounded memory."""
+"""Inference: scores, folds and categories added to files of rows, chunk by chunk, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.atomic import atomic_path
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import PairingRecipe
 from darksieve.datasets.catalogue import Sample
@@ -17,8 +16,13 @@ from darksieve.datasets.events import Events, Role
 from darksieve.datasets.expressions import Expression
 from darksieve.datasets.files import TreeInfo, describe, iterate_branches
 from darksieve.datasets.folds import fold_of, hash_event_key
+from darksieve.datasets.lists import Lists
+from darksieve.datasets.names import root_name
+from darksieve.datasets.output import RowWriter, format_of, refuse_to_replace
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
+from darksieve.datasets.root_files import counters_of
+from darksieve.datasets.tree_info import Format
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle, is_usable
 from darksieve.progress import bar, say
@@ -35,36 +39,44 @@ def apply_bundle(
     *,
     tree: str = "ntuple",
     period: str | None = None,
+    format: str | None = None,  # noqa: A002  # the word of the command line
+    overwrite: bool = False,
 ) -> list[Path]:
-    """Copy ROOT files with the bundle's scores added to their tree.
+    """Copy files with the bundle's scores added to their rows.
 
-    Every row of every file is kept, in order, with all its branches. Added are ``NAME_score`` (with pairings
+    Every row of every file is kept, in order, with all its branches of numbers and of lists of numbers (an
+    array of fixed length becomes a list). Added are ``NAME_score`` (with pairings
     one for each, ``NAME_score_12`` …; NaN where a candidate cannot be made or a feature is not finite),
     ``NAME_fold`` and, with working points, ``NAME_category`` (0: rejected, or not selected).
 
     Args:
         directory: The bundle.
-        files: ROOT files.
-        output: A ROOT file, or for several files a folder, which keeps their names.
+        files: ROOT files (TTree or RNTuple) or Parquet files.
+        output: A .root or .parquet file, or for several files a folder, which keeps their names.
         tree: The tree to score.
         period: Data-taking period of the files, where the search has several.
+        format: ``ttree``, ``rntuple`` or ``parquet``; None for the output's suffix, or as each file is.
+        overwrite: Replace files that are there.
 
     Returns:
         The files that were written.
 
     Raises:
-        InputError: If the bundle or a file is not usable, or an output would replace an input.
+        InputError: If the bundle or a file is not usable, or an output is there already or is an input.
     """
     bundle = Bundle.load(directory)
     if bundle.reading is None:
         raise InputError(f"{directory}: it does not say how candidates are made; train it with darksieve run")
-    pairs = _targets([Path(file) for file in files], Path(output))
+    pairs = _targets([Path(file) for file in files], Path(output), format)
+    if not overwrite:
+        for _, target in pairs:
+            refuse_to_replace(target)
     scorers = [
         _FileScorer(bundle, source, tree, period) for source, _ in pairs
     ]  # all are checked before any is written
     for scorer, (source, target) in zip(scorers, pairs, strict=True):
         with bar(f"score {source.name}") as progress:
-            n_rows = scorer.write(target, progress)
+            n_rows = scorer.write(target, format, progress)
         say(f"{target}: {n_rows} rows with {', '.join(scorer.added)}")
         if scorer.n_outside and bundle.mass_range is not None:
             low, high = bundle.mass_range
@@ -75,15 +87,23 @@ def apply_bundle(
     return [target for _, target in pairs]
 
 
-def _targets(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+def _targets(files: Sequence[Path], output: Path, asked: str | None) -> list[tuple[Path, Path]]:
     if not files:
         raise InputError("no file to score")
-    one = len(files) == 1 and (output.suffix == ".root" and not output.is_dir())
-    if not one and output.suffix == ".root":
-        raise InputError(f"-o {output}: {len(files)} files need a folder, not one ROOT file")
-    if not one and output.exists() and not output.is_dir():
-        raise InputError(f"-o {output}: this is a file and no folder; name a .root file or a folder")
-    targets = [output] if one else [output / file.name for file in files]
+    is_file = output.suffix in (".root", ".parquet") and not output.is_dir()
+    if is_file and len(files) > 1:
+        raise InputError(f"-o {output}: {len(files)} files need a folder, not one file")
+    if not is_file and output.exists() and not output.is_dir():
+        raise InputError(
+            f"-o {output}: this is a file and no folder; name a .root or .parquet file or a folder"
+        )
+    suffix = (
+        None if asked is None else ".parquet" if asked.lower() == Format.PARQUET.value.lower() else ".root"
+    )
+    names = [file.name if suffix is None else file.with_suffix(suffix).name for file in files]
+    targets = [output] if is_file else [output / name for name in names]
+    for target in targets:
+        format_of(target, asked)
     doubled = sorted({str(t) for t in targets if targets.count(t) > 1})
     if doubled:
         raise InputError(f"-o {output}: several input files would be written to {doubled[0]}")
@@ -102,6 +122,7 @@ class _FileScorer:
         assert bundle.reading is not None
         self.bundle = bundle
         self.path = path
+        self.tree = tree
         self.info: TreeInfo = describe(path, tree)
         reading = bundle.reading
         periods = reading.get("periods", {})
@@ -159,31 +180,28 @@ class _FileScorer:
             names += [f"{name}_category{s}" for s in suffixes]
         return [*names, f"{name}_fold"]
 
-    def write(self, target: Path, progress: Any) -> int:
+    def write(self, target: Path, asked: str | None, progress: Any) -> int:
         """Write the scored copy, atomically; the number of rows."""
-        import uproot
-
-        flat = {name for name, kind in self.info.types.items() if kind is not None}
-        lost = sorted(set(self.info.types) - flat)
+        info = self.info
+        copied = {name for name, kind in info.types.items() if kind is not None or name in info.lists}
+        lost = sorted(set(info.types) - copied)
         if lost:
-            say(f"{self.path}: branches that hold lists are not copied: {', '.join(lost)}")
-        n_rows = 0
+            say(f"{self.path}: branches that hold neither numbers nor lists of them are left out: {lost}")
+        if asked is None and info.format is Format.RNTUPLE and target.suffix == ".root":
+            asked = Format.RNTUPLE.value
+        renamed = info.format is Format.PARQUET and format_of(target, asked) is not Format.PARQUET
+        counters = {} if info.format is Format.PARQUET else counters_of(self.path, info.tree)
         self.n_outside = 0
-        with atomic_path(target) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(1)) as file:
-            written: Any = None
-            needed = {self.info.names.get(name) for name in self.reader.files.types}
-            for columns, start in iterate_branches(self.path, self.info.tree, flat | needed, CHUNK_ROWS):
-                copied = {name: columns[name] for name in columns if name in flat}
-                out = {**copied, **self._scored(columns, start)}
-                if written is None:
-                    types = {name: values.dtype for name, values in out.items()}
-                    written = file.mktree(self.info.tree, types)
-                written.extend(out)
-                n_rows += len(next(iter(out.values())))
-                progress(n_rows, max(self.info.n_entries, 1))
-        return n_rows
+        with RowWriter(
+            target, format=asked, tree=info.tree or self.tree, counters=counters, overwrite=True
+        ) as writer:
+            for columns, start in iterate_branches(self.path, info.tree or None, copied, CHUNK_ROWS):
+                out = {**columns, **self._scored(columns, start)}
+                writer.write({root_name(name) if renamed else name: v for name, v in out.items()})
+                progress(writer.n_rows, max(info.n_entries, 1))
+        return writer.n_rows
 
-    def _scored(self, columns: Mapping[str, NDArray], start: int) -> dict[str, NDArray]:
+    def _scored(self, columns: Mapping[str, NDArray | Lists], start: int) -> dict[str, NDArray]:
         """Scores, categories and folds of one chunk of rows."""
         n = len(next(iter(columns.values())))
         events, row = self.reader.candidates_of(columns, start)
@@ -204,7 +222,8 @@ class _FileScorer:
             category[where] = self._categories(good, own)
             names = [a for a in self.added if a.startswith(f"{name}_category")]
             added |= dict(zip(names, category.reshape(n, n_pairs).T, strict=True))
-        key = hash_event_key({k: columns[self.info.names.get(k)] for k in self.keys}, self.period)
+        columns_of_key = {k: np.asarray(columns[self.info.names.get(k)]) for k in self.keys}
+        key = hash_event_key(columns_of_key, self.period)
         added[f"{name}_fold"] = fold_of(key, self.bundle.n_folds, self.bundle.fold_salt)
         return {name: np.ascontiguousarray(values) for name, values in added.items()}
 

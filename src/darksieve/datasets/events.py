@@ -287,6 +287,22 @@ class Events:
         return sha.hexdigest()
 
 
+def merge_samples(known: list[SampleInfo], more: Iterable[SampleInfo]) -> NDArray[np.int16]:
+    """Positions in ``known``, which grows, of the samples of another part, shape (n_samples,).
+
+    Raises:
+        ValueError: If one name has two roles, processes or periods.
+    """
+    positions = []
+    for sample in more:
+        if sample not in known:
+            if any(sample.name == other.name for other in known):
+                raise ValueError(f"sample {sample.name!r} appears with two roles, processes or periods")
+            known.append(sample)
+        positions.append(known.index(sample))
+    return np.array(positions, dtype=np.int16)
+
+
 def concatenate(parts: Iterable[Events]) -> Events:
     """Rows of all parts, in order; samples that are the same are one sample.
 
@@ -304,14 +320,7 @@ def concatenate(parts: Iterable[Events]) -> Events:
     samples: list[SampleInfo] = []
     indices = []
     for part in parts:
-        to_new = np.zeros(max(len(part.samples), 1), dtype=np.int16)
-        for i, sample in enumerate(part.samples):
-            if sample not in samples:
-                if any(known.name == sample.name for known in samples):
-                    raise ValueError(f"sample {sample.name!r} appears with two roles, processes or periods")
-                samples.append(sample)
-            to_new[i] = samples.index(sample)
-        indices.append(to_new[part.sample_index])
+        indices.append(merge_samples(samples, part.samples)[part.sample_index])
     return Events(
         columns={name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
         samples=tuple(samples),

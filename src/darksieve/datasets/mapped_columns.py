@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.events import Events, SampleInfo, map_of
+from darksieve.datasets.events import Events, SampleInfo, map_of, merge_samples
 
 _OWN = {"weight": np.float64, "mass": np.float64, "key": np.uint64, "candidate": np.int32}
 _ROWS_AT_ONCE = 100_000
@@ -78,7 +78,7 @@ def keep_on_disk(parts: Iterable[Events], folder: str | Path) -> Events:
                 column.append(part.columns[name])
             for name, column in own.items():
                 column.append(getattr(part, name))
-            index.append(_merged(samples, part.samples)[part.sample_index])
+            index.append(merge_samples(samples, part.samples)[part.sample_index])
     except OSError as error:
         free = shutil.disk_usage(folder).free
         raise OSError(
@@ -93,18 +93,6 @@ def keep_on_disk(parts: Iterable[Events], folder: str | Path) -> Events:
         sample_index=index.mapped(),
         **{name: column.mapped() for name, column in own.items()},
     )
-
-
-def _merged(known: list[SampleInfo], more: Iterable[SampleInfo]) -> NDArray[np.int16]:
-    """Positions in ``known``, which grows, of a part's samples, shape (n_samples,)."""
-    positions = []
-    for sample in more:
-        if sample not in known:
-            if any(sample.name == other.name for other in known):
-                raise ValueError(f"sample {sample.name!r} appears with two roles")
-            known.append(sample)
-        positions.append(known.index(sample))
-    return np.array(positions, dtype=np.int16)
 
 
 def on_disk(events: Events) -> bool:

@@ -109,6 +109,22 @@ def describe_root(path: Path, tree: str | None) -> TreeInfo:
         _close(found)
 
 
+def counters_of(path: Path, tree: str | None) -> dict[str, str]:
+    """Branch of lists of a TTree -> the branch that holds their lengths, where there is one.
+
+    Raises:
+        InputError: As :func:`open_tree`.
+    """
+    found, _, kind = open_tree(path, tree)
+    try:
+        if kind is not Format.TTREE:
+            return {}
+        counters = {branch.name: branch.count_branch for branch in found.branches}
+        return {name: counter.name for name, counter in counters.items() if counter is not None}
+    finally:
+        _close(found)
+
+
 Kinds = dict[str, tuple[np.dtype | None, np.dtype | None]]  # type of single numbers, or of numbers of lists
 
 

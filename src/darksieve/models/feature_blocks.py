@@ -16,11 +16,12 @@ ROWS_PER_BLOCK = 65_536
 
 
 def feature_matrix(events: Events, features: Sequence[str], rows: NDArray | slice) -> NDArray[np.float32]:
-    """Features of some rows, shape (n_rows, n_features), float32, F-ordered."""
+    """Features of some rows, shape (n_rows, n_features), float32, F-ordered; disk pages are given back."""
     n_rows = len(events.key[rows])
     matrix = np.empty((len(features), n_rows), dtype=np.float32)
     for values, name in zip(matrix, features, strict=True):
         values[:] = events[name][rows]
+        release(events[name])
     return matrix.T
 
 
@@ -57,10 +58,8 @@ class FeatureBlocks:
         return len(self.rows), len(self.features)
 
     def block(self, part: slice) -> NDArray[np.float32]:
-        """Some consecutive rows of the matrix, shape (n, n_features); pages of a disk are given back."""
-        matrix = feature_matrix(self.events, self.features, self.rows[part])
-        release(*(self.events[name] for name in self.features))
-        return matrix
+        """Some consecutive rows of the matrix, shape (n, n_features)."""
+        return feature_matrix(self.events, self.features, self.rows[part])
 
     def parts(self) -> list[slice]:
         """Which rows of the matrix each block has."""

@@ -1,0 +1,123 @@
+"""Trees from blocks of rows on disk beside trees from one matrix: how they separate, and their memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+COMMAND = "python -m benchmarks.chunked_training"
+ROWS = (300_000, 1_200_000)
+N_FEATURES = 58
+
+_TRAIN = f"""
+import sys, time
+from pathlib import Path
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
+from darksieve.datasets.mapped_columns import keep_on_disk
+from darksieve.training.folds_training import train_bundle
+
+mode, n_rows, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+names = tuple(f"x{{i}}" for i in range({N_FEATURES}))
+
+
+def chunks():
+    # invented: the first six features differ between the classes in mean, six in width, the others not
+    for start in range(0, n_rows, 50_000):
+        n = min(50_000, n_rows - start)
+        signal = int(start % 100_000 >= 50_000)
+        rng = np.random.default_rng(start)
+        group = np.arange({N_FEATURES}) // 6
+        shift, scale = np.where(group == 0, 0.5 * signal, 0), np.where(group == 1, 1 + 0.3 * signal, 1)
+        values = rng.normal(shift, scale, (n, {N_FEATURES})).astype(np.float32)
+        yield Events(
+            columns={{name: values[:, i] for i, name in enumerate(names)}},
+            samples=(SampleInfo(f"class {{signal}}", Role.SIGNAL if signal else Role.BACKGROUND),),
+            sample_index=np.zeros(n, np.int16), weight=np.ones(n), mass=np.full(n, np.nan),
+            key=rng.integers(0, 2**63, n).astype(np.uint64), candidate=np.zeros(n, np.int32),
+        )
+
+
+start = time.process_time()
+events = concatenate(chunks()) if mode == "matrix" else keep_on_disk(chunks(), folder)
+read = time.process_time()
+bundle, scores, _ = train_bundle(
+    events, model="bdt", features=names, n_folds=2, mass_column=None, checkpoint_dir=Path(folder) / "fit",
+    options={{"n_trees": 100, "max_depth": 4, "learning_rate": 0.1, "patience": 0}},
+    rows_per_block=None if mode == "matrix" else 65_536,
+)
+trained = time.process_time()
+auc = roc_auc_score(scores.is_signal, scores.score)
+status = Path("/proc/self/status").read_text()  # ru_maxrss would include the process that started this one
+peak = float(status.split("VmHWM:")[1].split()[0]) / 1024
+print(auc, peak, trained - read)
+"""
+
+
+def _trained(mode: str, n_rows: int) -> tuple[float, float, float]:
+    """Out-of-fold AUC, peak memory in MB and CPU seconds of two folds, in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        command = [sys.executable, "-c", _TRAIN, mode, str(n_rows), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    auc, peak, seconds = map(float, done.stdout.split())
+    return auc, peak, seconds
+
+
+def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, passed: bool) -> dict[str, Any]:
+    return {
+        "area": "datasets",
+        "name": name,
+        "value": float(f"{value:.3g}"),
+        "bar": bar,
+        "peer": peer,
+        "ratio": None if ratio is None else round(ratio, 3),
+        "command": COMMAND,
+        "passed": bool(passed),
+    }
+
+
+def measure() -> list[dict[str, Any]]:
+    """Both ways at two sizes; the growth is what a million more rows cost."""
+    small, large = ROWS
+    matrix = {n: _trained("matrix", n) for n in ROWS}
+    blocks = {n: _trained("blocks", n) for n in ROWS}
+    difference = abs(blocks[large][0] - matrix[large][0])
+    growth = {
+        name: (of[large][1] - of[small][1]) / (large - small) * 1e6
+        for name, of in (("matrix", matrix), ("blocks", blocks))
+    }
+    return [
+        _entry(
+            f"AUC of trees from blocks, difference from one matrix, {large:.2g} rows x {N_FEATURES}, 2 folds",
+            difference,
+            "< 1e-3",
+            f"AUC {blocks[large][0]:.5f} and {matrix[large][0]:.5f}",
+            None,
+            difference < 1e-3,
+        ),
+        _entry(
+            "memory of training from blocks (MB per million rows)",
+            growth["blocks"],
+            "< 150",
+            f"one matrix in memory: {growth['matrix']:.0f} MB per million rows; "
+            f"peaks {blocks[large][1]:.0f} and {matrix[large][1]:.0f} MB",
+            growth["blocks"] / growth["matrix"],
+            growth["blocks"] < 150,
+        ),
+        _entry(
+            f"CPU of training from blocks, {large:.2g} rows, relative to one matrix",
+            blocks[large][2] / matrix[large][2],
+            "< 2",
+            f"{blocks[large][2]:.1f} s and {matrix[large][2]:.1f} s, 100 trees of depth 4, 2 folds",
+            blocks[large][2] / matrix[large][2],
+            blocks[large][2] / matrix[large][2] < 2,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=1))
