@@ -39,7 +39,14 @@ def test_pull_is_the_difference_over_both_errors():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"value": math.nan}, {"reference": math.inf}, {"error": -1}, {"reference_error": math.nan}]
+    "changes",
+    [
+        {"value": math.nan},
+        {"reference": math.inf},
+        {"error": -1},
+        {"error": math.nan},
+        {"reference_error": math.nan},
+    ],
 )
 def test_check_refuses_what_is_no_number(changes):
     with pytest.raises(ValueError, match="check 'q'"):
@@ -127,6 +134,26 @@ def test_a_detector_that_is_worse_than_it_says_is_found():
         for detector in (settings.detector, wide)
     ]
     assert abs(Check.compare("width", widths[1], widths[0], "1", "s").pull) > 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beams": {"electron_gev": 4.7, "positron_gev": 4.7}},
+        {"detector": {"beam_background_mean": 0.0, "split_off_probability": 0.0}},
+        {"detector": {"barrel_start_deg": 89.9, "barrel_end_deg": 89.95, "backward_start_deg": 155.0}},
+        {"selection": {"min_energy_cms": 3.0}},
+    ],
+)
+def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path):
+    settings = PhotonSettings.from_mapping(changes)
+    record = simulate(
+        "gamma_alp", tmp_path / "s.root", n_events=300, mass_range=(0.5, 5.0), settings=settings
+    )
+    used = [SimulatedFile("signal", tmp_path / "s.root", record)]
+    (made,) = validate_samples(used, seed=1)
+    save_validations([made], tmp_path / "v.json")
+    assert load_validations(tmp_path / "v.json")[0].checks == made.checks
 
 
 def test_a_family_is_measured_only_where_it_has_a_sample():

@@ -55,7 +55,7 @@ class Check:
         for name in ("value", "error", "reference"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"check {self.quantity!r}: {name} is {getattr(self, name)}")
-        if self.error < 0 or (self.reference_error is not None and not self.reference_error >= 0):
+        if not self.error >= 0 or (self.reference_error is not None and not self.reference_error >= 0):
             raise ValueError(f"check {self.quantity!r}: an error is at least 0")
 
     @classmethod
@@ -195,6 +195,11 @@ class SimulatedFile:
                 filter_name=lambda name: name in names, library="np", entry_stop=n_rows
             )
         return columns
+
+
+def known(*pairs: Sequence[float] | Floats) -> bool:
+    """Whether values and errors are all finite: what too few events measured is left out of the table."""
+    return all(bool(np.isfinite(np.asarray(pair, dtype=float)).all()) for pair in pairs)
 
 
 def grouped_error(values: Floats, statistic: Callable[[Floats], float]) -> tuple[float, float]:

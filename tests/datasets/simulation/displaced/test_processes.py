@@ -133,6 +133,23 @@ def test_every_pull_of_the_validation_is_within_four(validation):
     assert [curve.name for curve in validation.curves] == ["efficiency_by_lifetime", "mass_resolution"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "by_lifetime"),
+    [
+        ({"model": {"hprime_ctau_cm": [1.0, 1.0]}}, False),
+        ({"model": {"dark_photon_mass": 9.0}}, True),
+        ({"tracker": {"track_threshold": 3.0}}, False),
+    ],
+)
+def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, by_lifetime, tmp_path):
+    settings = DisplacedSettings.from_mapping(changes)
+    path = tmp_path / "s.root"
+    record = simulate("dark_higgs_mumu", path, masses={0.5: 500}, settings=settings)
+    (made,) = validate_samples([SimulatedFile("signal", path, record)], seed=2)
+    assert any("efficiency at" in check.quantity for check in made.checks) == by_lifetime
+    assert len(made.checks) >= 6
+
+
 def test_mass_resolution_rises_with_mass(validation):
     widths = validation.curves[1].series[0].y
     assert widths[0] < widths[-1]

@@ -141,6 +141,7 @@ def test_protons_look_more_like_kaons_than_pions_do():
     [
         (Tracker, {"track_efficiency": 1.2}, r"tracker\.track_efficiency is 1\.2"),
         (Tracker, {"radii_cm": (0.0, 1.0)}, "one number per radius"),
+        (Tracker, {"vertex_resolution_cm": (0.0,) * 9}, "no vertex is exact"),
         (Tracker, {"track_scale": 0.0}, r"tracker\.track_scale is 0"),
         (Tracker, {"beam_spot_cm": (0.1,)}, "x, y and z"),
         (Material, {"radii_cm": (2.0, 1.0), "radiation_lengths": (0.1, 0.1)}, "positive and rises"),

@@ -117,6 +117,10 @@ class Tracker:
                 "tracker.radii_cm, vertex_efficiency and vertex_resolution_cm have one number per radius,"
                 f" two or more; they have {sorted(lengths)}"
             )
+        if min(self.vertex_resolution_cm) == 0 or self.max_along_flight_cm == 0:
+            raise InputError(
+                "tracker.vertex_resolution_cm and max_along_flight_cm are positive: no vertex is exact"
+            )
         if self.radii_cm[0] != 0 or any(np.diff(self.radii_cm) <= 0):
             raise InputError(f"tracker.radii_cm is {list(self.radii_cm)}; it begins at 0 and rises")
         if len(self.beam_spot_cm) != 3:

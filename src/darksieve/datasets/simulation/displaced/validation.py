@@ -16,7 +16,7 @@ from darksieve.datasets.simulation.displaced.conversions import (
     conversion_probabilities,
     mean_conversion_probability,
 )
-from darksieve.datasets.simulation.displaced.events import KSHORT_CTAU_CM, LAMBDA_CTAU_CM
+from darksieve.datasets.simulation.displaced.events import KSHORT_CTAU_CM, LAMBDA_CTAU_CM, MASSES
 from darksieve.datasets.simulation.displaced.lifetimes import lifetime_efficiency
 from darksieve.datasets.simulation.displaced.processes import SIGNALS
 from darksieve.datasets.simulation.displaced.settings import DisplacedSettings
@@ -30,11 +30,12 @@ from darksieve.datasets.simulation.validation import (
     Validation,
     grouped_error,
     half_width,
+    known,
 )
 
 N_EVENTS = 60_000
 N_DIRECT = 20_000
-MASS_OF_DIRECT = 1.5  # GeV
+MASS_OF_DIRECT = 1.5  # GeV, where the model has room for it
 HYPOTHESIS = {"dark_higgs_mumu": "mumu", "dark_higgs_pipi": "pipi", "dark_higgs_kk": "KK"}
 
 
@@ -50,9 +51,12 @@ def validate_displaced(samples: Sequence[SimulatedFile], seed: int) -> Validatio
     curves = []
     process = next((s.record.process for s in samples if s.record.process in SIGNALS), None)
     if process is not None:
-        own_checks, curve = _efficiency(rng, settings, process)
-        checks += own_checks
-        curves += [curve, *_mass_resolution(samples)]
+        lifetimes = settings.model.hprime_lifetimes
+        if lifetimes.low_cm < lifetimes.high_cm:
+            own_checks, curve = _efficiency(rng, settings, process)
+            checks += own_checks
+            curves.append(curve)
+        curves += _mass_resolution(samples)
     return Validation(
         "displaced",
         "Displaced vertices",
@@ -155,24 +159,22 @@ def _vertices(rng: np.random.Generator, settings: DisplacedSettings) -> list[Che
     measured = measure_pairs(rng, replace(settings.tracker, tail_fraction=0.0), pairs)
     total = pairs.momenta[:, :, :3].sum(axis=1)
     unit = total / np.linalg.norm(total, axis=1)[:, None]
-    along = ((measured.vertex - pairs.vertex) * unit).sum(axis=1) / measured.along
+    with np.errstate(invalid="ignore", divide="ignore"):
+        along = ((measured.vertex - pairs.vertex) * unit).sum(axis=1) / measured.along
     mass = measured.mass((PION_MASS, PION_MASS))
+    pull = grouped_error(along, half_width)
+    median = grouped_error(mass, lambda values: float(np.median(values)))
+    if not known(pull, median):  # the config's tracker finds next to nothing
+        return []
     return [
         Check.compare(
             "pull of the K_S vertex along its flight, width without tails",
-            grouped_error(along, half_width),
+            pull,
             (1.0, 0.0),
             "1",
             "the resolution of the config",
         ),
-        Check.compare(
-            "median mass of K_S → ππ",
-            grouped_error(mass, lambda values: float(np.median(values))),
-            (K_SHORT_MASS, 0.0),
-            "MeV",
-            "PDG 2024",
-            scale=1e3,
-        ),
+        Check.compare("median mass of K_S → ππ", median, (K_SHORT_MASS, 0.0), "MeV", "PDG 2024", scale=1e3),
     ]
 
 
@@ -192,15 +194,15 @@ def _efficiency(
 ) -> tuple[list[Check], Curve]:
     """Reweighted from one sample, beside samples of their own cτ."""
     lifetimes = settings.model.hprime_lifetimes
-    events = generate_signal(rng, settings, np.full(N_EVENTS, MASS_OF_DIRECT), SIGNALS[process][2])
+    low, high = 2 * MASSES[SIGNALS[process][2]], settings.beams.sqrt_s - settings.model.dark_photon_mass
+    mass = min(MASS_OF_DIRECT, (low + high) / 2)
+    events = generate_signal(rng, settings, np.full(N_EVENTS, mass), SIGNALS[process][2])
     columns, _ = measured_columns(rng, events, settings)
     lengths = columns[LENGTH_BRANCH].astype(np.float64)
     grid = np.geomspace(lifetimes.low_cm, lifetimes.high_cm, 33)
     line = np.array([lifetime_efficiency(lengths, N_EVENTS, lifetimes, ctau) for ctau in grid])
     points = np.geomspace(lifetimes.low_cm, lifetimes.high_cm, 7)[1:-1]
-    direct = np.array(
-        [direct_efficiency(rng, settings, process, MASS_OF_DIRECT, ctau, N_DIRECT) for ctau in points]
-    )
+    direct = np.array([direct_efficiency(rng, settings, process, mass, ctau, N_DIRECT) for ctau in points])
     checks = []
     for ctau, made in zip(points, direct, strict=True):
         weighted = lifetime_efficiency(lengths, N_EVENTS, lifetimes, ctau)
@@ -217,7 +219,7 @@ def _efficiency(
             )
     curve = Curve(
         "efficiency_by_lifetime",
-        f"Efficiency of the preselection against cτ of h', m = {MASS_OF_DIRECT:g} GeV",
+        f"Efficiency of the preselection against cτ of h', m = {mass:.3g} GeV",
         "cτ of h' [cm]",
         "Efficiency",
         (

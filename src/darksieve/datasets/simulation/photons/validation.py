@@ -25,6 +25,7 @@ from darksieve.datasets.simulation.validation import (
     Validation,
     grouped_error,
     half_width,
+    known,
 )
 
 N_PHOTON_EVENTS = 150_000
@@ -197,7 +198,9 @@ def _response(settings: PhotonSettings, rng: np.random.Generator) -> tuple[list[
         settings.detector, beam_background_mean=0.0, split_off_probability=0.0, merge_angle_rad=0.0
     )
     beams = settings.beams
-    generated = photon_with_resonance(rng, beams.sqrt_s, rng.uniform(0.5, 9.5, N_PHOTON_EVENTS))
+    generated = photon_with_resonance(
+        rng, beams.sqrt_s, beams.sqrt_s * rng.uniform(0.05, 0.9, N_PHOTON_EVENTS)
+    )
     measured = measure(
         rng,
         generated,
@@ -224,6 +227,8 @@ def _response(settings: PhotonSettings, rng: np.random.Generator) -> tuple[list[
     )
     checks = []
     for i in (2, 4, 6):
+        if not known(widths[i], references[i]):
+            continue
         where = f"{ENERGY_EDGES[i]:g} to {ENERGY_EDGES[i + 1]:g} GeV"
         checks.append(
             Check.compare(
@@ -236,16 +241,17 @@ def _response(settings: PhotonSettings, rng: np.random.Generator) -> tuple[list[
             )
         )
     i = 4
-    checks.append(
-        Check.compare(
-            f"photon direction resolution, {ENERGY_EDGES[i]:g} to {ENERGY_EDGES[i + 1]:g} GeV",
-            angles[i, 1:],
-            angle_references[i, 1:],
-            "mrad",
-            "position resolution of the config at its radius (CsI(Tl), from memory)",
-            scale=1e3,
+    if known(angles[i], angle_references[i]):
+        checks.append(
+            Check.compare(
+                f"photon direction resolution, {ENERGY_EDGES[i]:g} to {ENERGY_EDGES[i + 1]:g} GeV",
+                angles[i, 1:],
+                angle_references[i, 1:],
+                "mrad",
+                "position resolution of the config at its radius (CsI(Tl), from memory)",
+                scale=1e3,
+            )
         )
-    )
     recoil = generated[:, 0]
     cosine2, error = grouped_error((recoil[:, 2] / recoil[:, 3]) ** 2, lambda c: float(np.mean(c)))
     checks.append(Check("mean cos²θ* of the photon in e+e- → γa", cosine2, error, 0.4, 0.0, "1", "1 + cos²θ"))
