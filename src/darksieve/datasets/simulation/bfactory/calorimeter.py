@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import numpy as np
 from numba import njit
 
 from darksieve.datasets.simulation.bfactory.detected import Clusters
-from darksieve.datasets.simulation.bfactory.detector import HadronShowers
+from darksieve.datasets.simulation.bfactory.detector import HadronShowers, as_floats
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 from darksieve.datasets.simulation.photons.clusters import (
     BACKWARD,
@@ -48,8 +48,8 @@ def measure_clusters(
         particles.pdg,
         particles.momenta,
         particles.is_final,
-        _Calorimeter(**{name: float(value) for name, value in asdict(calorimeter).items()}),
-        _Showers(**asdict(showers)),
+        _Calorimeter(*as_floats(calorimeter)),
+        _Showers(*as_floats(showers)),
         float(min_energy),
     )
     return Clusters(*values)

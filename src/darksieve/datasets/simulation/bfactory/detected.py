@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.constants import ELECTRON_MASS, KAON_MASS, MUON_MASS, PION_MASS, PROTON_MASS
+
 HYPOTHESES = ("electron", "muon", "pion", "kaon", "proton")  # order of log_likelihoods
-HYPOTHESIS_MASSES = (0.000510999, 0.1056584, 0.1395704, 0.493677, 0.9382721)  # GeV, PDG 2024
+HYPOTHESIS_MASSES = (ELECTRON_MASS, MUON_MASS, PION_MASS, KAON_MASS, PROTON_MASS)
 ELECTRON, MUON, PION, KAON, PROTON = range(5)
 
 

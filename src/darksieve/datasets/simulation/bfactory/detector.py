@@ -7,10 +7,16 @@ where no source is named, a number is illustrative. Photons go through the calor
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from darksieve.errors import InputError
+
+
+def as_floats(numbers: Any) -> tuple[float, ...]:
+    """The values of a dataclass of numbers; a whole number among them would compile the kernels anew."""
+    return tuple(float(value) for value in asdict(numbers).values())
 
 
 def _refuse_negative(section: str, values: dict[str, float], probabilities: tuple[str, ...]) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import numpy as np
 from numba import njit
 
 from darksieve.constants import K_SHORT_MASS, PION_MASS
 from darksieve.datasets.simulation.bfactory.detected import KShorts, Tracks
-from darksieve.datasets.simulation.bfactory.detector import Tracking
+from darksieve.datasets.simulation.bfactory.detector import Tracking, as_floats
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 
 K_SHORT_PDG = 310
@@ -33,7 +33,7 @@ def find_kshorts(
             particles.pdg,
             particles.mother,
             particles.vertices,
-            _Numbers(**asdict(tracking)),
+            _Numbers(*as_floats(tracking)),
         )
     )
 

@@ -235,13 +235,16 @@ def _generate(pythia: Any, n: int, *, of_meson: bool) -> Generated:
     missing, empty = n, 0
     while missing > 0:
         asked = -(-missing // 2) if of_meson else missing
-        part = _compact(pythia.nextBatch(min(asked, _CHUNK)), of_meson=of_meson)
-        got = len(part.offsets) - 1
-        empty = 0 if got else empty + 1
-        if empty >= _RETRIES:
-            raise RuntimeError(f"Pythia gives no events any more; {missing} of {n} are missing")
+        batch = pythia.nextBatch(min(asked, _CHUNK))
+        if not len(batch):  # Pythia leaves out events that failed
+            empty += 1
+            if empty >= _RETRIES:
+                raise RuntimeError(f"Pythia gives no events any more; {missing} of {n} are missing")
+            continue
+        empty = 0
+        part = _compact(batch, of_meson=of_meson)
         parts.append(part)
-        missing -= got
+        missing -= len(part.offsets) - 1
     return _joined(parts)
 
 

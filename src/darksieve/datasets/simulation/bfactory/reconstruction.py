@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
@@ -19,7 +19,8 @@ from darksieve.datasets.simulation.bfactory.detected import (
     KShorts,
     Tracks,
 )
-from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
+from darksieve.datasets.simulation.bfactory.detector import as_floats
+from darksieve.datasets.simulation.bfactory.particles import ParticleBatch, no_events
 from darksieve.datasets.simulation.bfactory.settings import Preselection
 from darksieve.datasets.simulation.photons.clusters import SHAPES
 
@@ -81,7 +82,7 @@ def reconstruct(detected: DetectedBatch, beams: Beams, preselection: Preselectio
         kshorts.tracks,
         beams.lab_to_cms,
         0.5 * beams.sqrt_s,
-        _Numbers(**asdict(preselection)),
+        _Numbers(*as_floats(preselection)),
     )
     return BCandidates(*values)
 
@@ -92,10 +93,6 @@ def no_candidates() -> tuple[ParticleBatch, DetectedBatch, BCandidates]:
     reals, four = np.empty(0), np.empty((0, 4))
     numbers = np.empty(0, np.int32)
     small = np.empty(0, np.int8)
-    particles = ParticleBatch(
-        offsets, numbers, four, np.empty((0, 3)), whole, small, small, np.empty(0, np.bool_), reals, reals,
-        numbers,
-    )  # fmt: skip
     tracks = Tracks(offsets, np.empty((0, 3)), small, np.empty((0, 5)), reals, reals, whole)
     clusters = Clusters(
         offsets, four, reals, reals, numbers, np.empty((0, len(SHAPES))), numbers, whole, whole
@@ -104,7 +101,7 @@ def no_candidates() -> tuple[ParticleBatch, DetectedBatch, BCandidates]:
     candidates = BCandidates(
         whole, whole, four, np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), whole, reals, reals
     )
-    return particles, DetectedBatch(tracks, clusters, kshorts), candidates
+    return no_events(), DetectedBatch(tracks, clusters, kshorts), candidates
 
 
 @njit(cache=True)

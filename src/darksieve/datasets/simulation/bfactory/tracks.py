@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import numpy as np
 from numba import njit
 
 from darksieve.datasets.simulation.bfactory.detected import HYPOTHESIS_MASSES, Tracks
-from darksieve.datasets.simulation.bfactory.detector import Identification, Tracking
+from darksieve.datasets.simulation.bfactory.detector import Identification, Tracking, as_floats
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 
 _CHARGED = np.array([11, 13, 211, 321, 2212])  # in the order of HYPOTHESES
@@ -32,8 +32,8 @@ def measure_tracks(
         particles.momenta,
         particles.vertices,
         particles.is_final,
-        _TrackingNumbers(**asdict(tracking)),
-        _IdNumbers(**asdict(identification)),
+        _TrackingNumbers(*as_floats(tracking)),
+        _IdNumbers(*as_floats(identification)),
     )
     return Tracks(*values)
 
