@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.bfactory.detector import HadronShowers, Identification, Tracking
@@ -50,6 +51,9 @@ class HinvSettings(Settings):
             channel_named(name)
             if name in self.channels[:i]:
                 raise InputError(f"channels lists {name!r} twice")
+
+    def to_mapping(self) -> dict[str, Any]:
+        return super().to_mapping() | {"channels": list(self.channels)}  # as JSON gives it back
 
     def unit_and_source(self) -> dict[str, dict[str, float | str]]:
         """Rates, tag efficiencies, and branching fractions of h and of the two-body decays."""

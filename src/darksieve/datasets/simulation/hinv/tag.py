@@ -56,8 +56,8 @@ class TagSettings:
     per_pi0: float = 0.4
     max_tracks: int = 9
     max_photons: int = 6
-    mean_relative_charged: float = 0.0103
-    mean_relative_neutral: float = 0.0100
+    mean_relative_charged: float = 0.01125
+    mean_relative_neutral: float = 0.00931
     fake_efficiency: float = 0.1
     momentum_sigma: float = 0.015
     momentum_tail_fraction: float = 0.15
