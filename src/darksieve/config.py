@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from darksieve.config_candidates import CandidatesConfig, PeriodConfig
-from darksieve.config_types import CustomBeams, Fraction, Interval, Name, NonNegative, Positive, Section
+from darksieve.config_types import (
+    CustomBeams,
+    Fraction,
+    Hadron,
+    Interval,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+)
 from darksieve.errors import nearest
 
 
@@ -82,6 +91,7 @@ class ChannelConfig(Section):
     period: Name | None = None
     n_parents: Positive | None = None
     secondary_fraction: Fraction = 1.0
+    hadron: Hadron | None = None
     range: Interval | None = None
     observable: str | None = None
     background: BackgroundConfig | None = None
@@ -127,6 +137,13 @@ class WorkingPointsConfig(Section):
     min_effective_events: Positive = 400.0
 
 
+class NamedNuisanceConfig(Section):
+    """A relative uncertainty of the signal yield, one parameter in all of its channels (all by default)."""
+
+    size: Positive
+    channels: Annotated[list[str], Field(min_length=1)] | None = None
+
+
 class NuisancesConfig(Section):
     """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution.
 
@@ -139,6 +156,7 @@ class NuisancesConfig(Section):
     scale_sigma: NonNegative = 0.0
     spurious_signal: NonNegative = 0.0
     peaking: NonNegative = 0.2
+    named: dict[Name, NamedNuisanceConfig] = Field(default_factory=dict)
 
 
 class ScanConfig(Section):
@@ -193,13 +211,33 @@ class PseudoDataConfig(Section):
     events_up_to_fb: NonNegative = 20.0
 
 
-class InterpretationConfig(Section):
-    """What the limit is quoted on; ``darksieve.couplings`` converts it from the linear parameter."""
+class FitConfig(Section):
+    """A fit of some channels alone, beside that of all: limits on a branching fraction."""
 
-    parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma"] = (
+    channels: Annotated[list[str], Field(min_length=1)]
+
+
+class InterpretationConfig(Section):
+    """What the limit is quoted on; ``darksieve.couplings`` converts it from the linear parameter.
+
+    For ``g_aW`` the linear parameter is the branching fraction of the first channel's decay, to which those
+    of the other channels are tied by the coupling. ALPs that fly further than ``prompt_mm`` are marked; with
+    ``fold_flight`` only those that decay within it count.
+    """
+
+    parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma", "g_aW"] = (
         "signal_events"
     )
     published: str | None = None
+    also: dict[Name, FitConfig] = Field(default_factory=dict)
+    prompt_mm: Positive | None = None
+    fold_flight: bool = False
+
+    @model_validator(mode="after")
+    def _flight(self) -> InterpretationConfig:
+        if self.fold_flight and (self.prompt_mm is None or self.parameter != "g_aW"):
+            raise ValueError("fold_flight needs prompt_mm and parameter: g_aW")
+        return self
 
 
 class SpaceConfig(Section):
@@ -339,11 +377,24 @@ class SearchConfig(Section):
         if mixed:
             roles_there = sorted(roles_of[mixed[0]])
             raise ValueError(f"process {mixed[0]!r} has samples of roles {roles_there}; it takes one role")
-        if self.interpretation.parameter == "branching_fraction":
-            missing = [name for name, channel in self.channels.items() if channel.n_parents is None]
+        wanted_of = {"branching_fraction": ("n_parents",), "g_aW": ("n_parents", "hadron")}
+        for key in wanted_of.get(self.interpretation.parameter, ()):
+            missing = [name for name, channel in self.channels.items() if getattr(channel, key) is None]
             if missing:
                 name = self.interpretation.parameter
-                raise ValueError(f"interpretation.parameter {name!r} needs n_parents in channels {missing}")
+                raise ValueError(f"interpretation.parameter {name!r} needs {key} in channels {missing}")
+        for name, nuisance in self.scan.nuisances.named.items():
+            unknown = [channel for channel in nuisance.channels or [] if channel not in self.channels]
+            if unknown:
+                hint = nearest(unknown[0], self.channels)
+                raise ValueError(f"scan.nuisances.named.{name}: there is no channel {unknown[0]!r}{hint}")
+        for name, part in self.interpretation.also.items():
+            unknown = [channel for channel in part.channels if channel not in self.channels]
+            if unknown:
+                hint = nearest(unknown[0], self.channels)
+                raise ValueError(f"interpretation.also.{name}: there is no channel {unknown[0]!r}{hint}")
+            if self.linear_parameter[0] != "branching_fraction":
+                raise ValueError("interpretation.also goes with parameter: branching_fraction or g_aW")
         return self
 
     @model_validator(mode="after")
@@ -391,5 +442,6 @@ class SearchConfig(Section):
             "cross_section": ("cross_section", "fb"),
             "g_agammagamma": ("cross_section", "fb"),
             "branching_fraction": ("branching_fraction", "1"),
+            "g_aW": ("branching_fraction", "1"),
             "signal_events": ("signal events", "1"),
         }[self.interpretation.parameter]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from darksieve.couplings import b_decay
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]  # of files and figures, too
@@ -22,6 +24,14 @@ def _increasing(interval: tuple[float, float]) -> tuple[float, float]:
 
 
 Interval = Annotated[tuple[float, float], AfterValidator(_increasing)]
+
+
+def _known_hadron(name: str) -> str:
+    b_decay(name)
+    return name
+
+
+Hadron = Annotated[str, AfterValidator(_known_hadron)]
 
 
 class Section(BaseModel):

@@ -262,6 +262,7 @@ def make_channels(
                 counts=counts,
                 mass_range=mass_range,
                 background=background,
+                selection=name,
                 sizes=_signal_sizes(candidates, signal & (candidates.category == c), corrections),
             )
         )

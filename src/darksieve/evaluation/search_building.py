@@ -37,6 +37,21 @@ class BackgroundChoice:
 
 
 @dataclass(frozen=True)
+class NamedUncertainty:
+    """A relative uncertainty of the signal yield, one parameter in all channels that have it.
+
+    Attributes:
+        name: Of the nuisance: tracking, number of B pairs, …
+        size: Relative, above 0.
+        selections: Selections whose channels have it; None for all.
+    """
+
+    name: str
+    size: float
+    selections: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Uncertainties:
     """Sizes of the nuisances; zero leaves one out.
 
@@ -47,6 +62,7 @@ class Uncertainties:
         scale_sigma: Of the peak's position, in units of the resolution.
         spurious_signal: Signal that the background's function may fake, relative to the background within ±2
             resolutions of the peak; of its own in each channel.
+        named: On the signal yields of some selections.
     """
 
     luminosity: float = 0.0
@@ -54,6 +70,12 @@ class Uncertainties:
     width: float = 0.0
     scale_sigma: float = 0.0
     spurious_signal: float = 0.0
+    named: tuple[NamedUncertainty, ...] = ()
+
+    def of_selection(self, name: str) -> Uncertainties:
+        """As one selection alone sees them: the named ones are part of its efficiency's."""
+        own = [one.size for one in self.named if one.selections is None or name in one.selections]
+        return replace(self, efficiency=float(np.hypot.reduce([self.efficiency, *own])), named=())
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +98,9 @@ class ScanChannel:
         counts: Data, shape (n_bins,); None while blind.
         mass_range: Hypotheses that this channel sees, both ends included; None for all.
         background: What is fitted, where it differs from the scan's choice.
+        ratio: Masses, shape (n,), to what one unit of the parameter is in this channel, shape (n,): the
+            branching fraction of its decay over that which is the parameter; None for 1.
+        selection: Name of the selection that the channel is a category of.
         sizes: Masses, shape (n,), to relative changes of the signal yield, shape (n,), for one standard
             deviation of nuisances that channels and masses share; None for none.
     """
@@ -92,6 +117,8 @@ class ScanChannel:
     counts: NDArray | None = None
     mass_range: Interval | None = None
     background: BackgroundChoice | None = None
+    ratio: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    selection: str = ""
     sizes: Callable[[ArrayLike], Sizes] | None = None
 
     def sees(self, masses: ArrayLike) -> NDArray[np.bool_]:
@@ -104,7 +131,8 @@ class ScanChannel:
     def yield_per_unit(self, masses: ArrayLike) -> NDArray[np.float64]:
         """Selected signal events on the whole real line for one unit of the parameter, shape (n,)."""
         masses = np.atleast_1d(np.asarray(masses, float))
-        return self.yield_per_efficiency * np.asarray(self.efficiency(masses), float).reshape(masses.shape)
+        yields = self.yield_per_efficiency * np.asarray(self.efficiency(masses), float).reshape(masses.shape)
+        return yields if self.ratio is None else yields * self.ratio(masses)
 
 
 def build_search_model(
@@ -168,7 +196,7 @@ def build_search_model(
             "parameter": {"name": parameter[0], "unit": parameter[1]},
             "channels": [_channel_head(channel, channel.background or background) for channel in channels],
             "points": points,
-            "nuisances": [*_nuisances(sizes), *_shared_nuisances(of_points)],
+            "nuisances": [*_nuisances(sizes, channels), *_shared_nuisances(of_points)],
         },
         source="search document of the run",
     )
@@ -306,8 +334,15 @@ def _shared_nuisances(of_points: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     return [{"name": name, "on": "yield", "kind": "log_normal"} for name in names]
 
 
-def _nuisances(sizes: Uncertainties) -> list[dict[str, Any]]:
+def _nuisances(sizes: Uncertainties, channels: Sequence[ScanChannel]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
+    for one in sizes.named:
+        entry: dict[str, Any] = {"name": one.name, "on": "yield", "kind": "log_normal", "size": one.size}
+        if one.selections is not None:
+            entry["channels"] = [c.name for c in channels if c.selection in one.selections]
+            if not entry["channels"]:
+                continue  # the fit has none of them
+        entries.append(entry)
     for name in ("luminosity", "efficiency"):
         size = getattr(sizes, name)
         if size > 0:

@@ -14,7 +14,7 @@ from darksieve.config import BackgroundConfig, SearchConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import asimov_significance, make_objective
 from darksieve.evaluation.scan_grid import mass_grid
-from darksieve.evaluation.search_building import BackgroundChoice, Uncertainties, in_vetoes
+from darksieve.evaluation.search_building import BackgroundChoice, NamedUncertainty, Uncertainties, in_vetoes
 from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
 from darksieve.evaluation.working_points import WorkingPoints
 from darksieve.models.bundle import attach_working_points
@@ -64,8 +64,12 @@ def background_of(config: SearchConfig, channel: str) -> BackgroundChoice:
 def uncertainties_of(config: SearchConfig) -> Uncertainties:
     """Sizes of the nuisances."""
     sizes = config.scan.nuisances
+    named = tuple(
+        NamedUncertainty(name, one.size, None if one.channels is None else tuple(one.channels))
+        for name, one in sizes.named.items()
+    )
     return Uncertainties(
-        sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, sizes.spurious_signal
+        sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, sizes.spurious_signal, named
     )
 
 
@@ -193,7 +197,7 @@ def _document(
             full_limit=FullLimit(
                 config.confidence_level,
                 background,
-                uncertainties_of(config),
+                uncertainties_of(config).of_selection(channel),
                 peak=shapes[channel].parameters,
             ),
             kind=wanted.kind,

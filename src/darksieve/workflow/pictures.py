@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from darksieve.couplings import ranges_where
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import BinnedData, SearchModel
 from darksieve.evaluation.metrics import auc_by_mass, roc_curve
@@ -22,11 +23,18 @@ from darksieve.evaluation.plots import (
     training,
 )
 from darksieve.evaluation.plots.style import Drawing, SavedFigure, Stamp
-from darksieve.evaluation.published import PublishedComparison, compare_with_published, published_limits
+from darksieve.evaluation.published import (
+    PublishedComparison,
+    PublishedLimits,
+    compare_with_published,
+    published_limits,
+)
 from darksieve.models.scores import Scores
 from darksieve.training.history import TrainingHistory
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
+from darksieve.workflow.fits import fits_of
+from darksieve.workflow.interpreting import COUPLING_UNIT, converted, coupling_of, flight_mm
 from darksieve.workflow.optimising import observable_of
 
 N_ROC_MASSES = 4
@@ -89,6 +97,8 @@ class Pictures:
         known = None if published is None else published_limits(published)
         points = [known] if known is not None and known.parameter == name else []
         label = AXIS.get(name, name) + ("" if unit == "1" else f" [{unit}]")
+        if fits_of(config)[0].reference is not None:
+            label += f" of B → {fits_of(config)[0].reference} a"
         self.keep(
             "limits",
             brazil_band.draw_limits(
@@ -117,6 +127,9 @@ class Pictures:
                     published=points,
                 ),
             )
+        if config.interpretation.parameter == "g_aW":
+            self._g_aW(masses, bands, observed, points)
+        self._other_fits()
         if not points or abs(points[0].confidence_level - config.confidence_level) > 1e-9:
             return None
         compared = compare_with_published(
@@ -130,6 +143,65 @@ class Pictures:
             return None
         self.keep("published", comparison.draw_comparison(compared, stamp=self.stamp(), vetoes=self.vetoes))
         return compared
+
+    def _g_aW(
+        self,
+        masses: NDArray[np.float64],
+        bands: NDArray[np.float64],
+        observed: NDArray[np.float64] | None,
+        points: list[PublishedLimits],
+    ) -> None:
+        """Band of the coupling to W bosons; the range in which the ALP flies too far is marked."""
+        config = self.config
+        coupling = coupling_of(config, self.context.beams.sqrt_s)
+        assert coupling is not None
+        bands = np.array([converted(coupling[1], band, masses) for band in bands])
+        flight = flight_mm(config, masses, bands[2])
+        prompt_mm = config.interpretation.prompt_mm
+        far: list[tuple[float, float]] = []
+        if prompt_mm is not None and flight is not None:
+            far = ranges_where(masses, np.nan_to_num(flight) > prompt_mm)
+        reference = fits_of(config)[0].reference
+        own = [one.as_g_aW(reference) for one in points if reference == "K+"]
+        folded = " (counted inside)" if config.interpretation.fold_flight else ""
+        self.keep(
+            "coupling",
+            brazil_band.draw_limits(
+                masses,
+                bands,
+                observed=None if observed is None else converted(coupling[1], observed, masses),
+                confidence_level=config.confidence_level,
+                y_label=f"Upper limit on g_aW [{COUPLING_UNIT}]",
+                unit=COUPLING_UNIT,
+                stamp=self.stamp(),
+                vetoes=self.vetoes,
+                published=own,
+                not_prompt=far,
+                not_prompt_text=f"Mean flight above {prompt_mm:g} mm{folded}" if prompt_mm else "",
+            ),
+        )
+
+    def _other_fits(self) -> None:
+        """Bands of the fits of some channels alone."""
+        for fit in fits_of(self.config)[1:]:
+            curve = LimitCurve.load(self.context.run / fit.file_name("limits", ".json"))
+            good = np.isfinite(curve.masses) & np.isfinite(curve.expected())
+            if not good.any():
+                continue
+            decay = "" if fit.reference is None else f" of B → {fit.reference} a"
+            self.keep(
+                fit.file_name("limits", ""),
+                brazil_band.draw_limits(
+                    curve.masses[good],
+                    np.stack([curve.expected(level)[good] for level in range(-2, 3)]),
+                    observed=None if self.blind else curve.values("observed")[good],
+                    confidence_level=self.config.confidence_level,
+                    y_label=f"Upper limit on the branching fraction{decay}",
+                    unit="1",
+                    stamp=self.stamp(),
+                    vetoes=self.vetoes,
+                ),
+            )
 
     def excesses(self) -> None:
         """Local p-values, fitted strengths and their pulls; nothing while blind."""

@@ -247,6 +247,7 @@ def _limits(pictures: Pictures) -> ReportSection:
     curve = pictures.curve
     wanted = [
         ("coupling", "Upper limits on the coupling"),
+        ("limits_*", "Upper limits, some channels alone"),
         ("p_values", "Local p-values"),
         ("best_fit", "Best fit"),
         ("pulls", "Fitted strength over its error"),

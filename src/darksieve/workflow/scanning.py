@@ -15,6 +15,7 @@ from darksieve.config import SampleConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.answer import answer_documents
 from darksieve.evaluation.limits.curve import LimitCurve
+from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.pseudo_data import (
     EVENTS_LABEL,
     Injection,
@@ -46,6 +47,7 @@ from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
 from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
+from darksieve.workflow.fits import Fit, fits_of
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import (
     background_choice,
@@ -69,6 +71,7 @@ from darksieve.workflow.table import CandidateTable
 
 DATA_LABEL = "data"
 DATA_SCORES = "data."  # before a classifier's name: scores of data, which a blind run does not keep
+LIMIT_FILES = (("limits", ".json"), ("limits", ".csv"))
 PSEUDO_DATA = "pseudo_data"  # name of the simulated sample that stands in for data
 
 
@@ -174,7 +177,10 @@ def scan(context: Context, simulation: Simulation) -> None:
         context.key("optimise"),
         config.scan.model_dump(mode="json"),
         config.confidence_level,
-        config.interpretation.parameter,
+        config.interpretation.model_dump(
+            mode="json", include={"parameter", "also", "prompt_mm", "fold_flight"}
+        ),
+        {name: channel.hadron for name, channel in config.channels.items()},
         {name: sample.peaking for name, sample in config.samples.items()},
         config.seed,
         context.unblind,
@@ -188,28 +194,16 @@ def scan(context: Context, simulation: Simulation) -> None:
 
     def work(record: StageRecord) -> str:
         masses, inputs = scan_inputs(context)
-        channels = [channel for given in inputs for channel in given.channels]
         observed: PseudoData | None = None
         if context.unblind:
             observed = _observe(context, simulation, inputs, data_samples, record)
         else:  # of an earlier run that looked
             for path in (context.run / "scores").glob(f"{DATA_SCORES}*.parquet"):
                 path.unlink()
-        model = _document(
-            context, with_counts(channels, None if observed is None else observed.counts), masses
-        )
-        model.save(context.run / "search.json")
-        with bar("scan") as progress:
-            curve = answer_documents(
-                [model],
-                confidence_level=config.confidence_level,
-                method=config.scan.method,
-                n_toys=config.scan.toys,
-                seed=config.seed,
-                progress=progress,
-            )
-        curve.save(context.run / "limits.json")
-        curve.save(context.run / "limits.csv")
+        _remove_other_fits(context)
+        counts = None if observed is None else observed.counts
+        curves = {fit.name: _fit(context, fit, inputs, counts, masses, record) for fit in fits_of(config)}
+        curve = curves[None]
         write_json(context.run / "interpretation.json", interpret(config, curve, context.beams.sqrt_s))
         label = None if observed is None else observed.label
         injection = None
@@ -219,7 +213,6 @@ def scan(context: Context, simulation: Simulation) -> None:
             context.run / "data.json", {"blind": observed is None, "label": label, "injected": injection}
         )
         record.wrote(
-            *(context.run / name for name in ("search.json", "limits.json", "limits.csv")),
             context.run / "interpretation.json",
             context.run / "data.json",
         )
@@ -228,8 +221,51 @@ def scan(context: Context, simulation: Simulation) -> None:
     context.stage("scan", depends_on, work)
 
 
-def _document(context: Context, channels: tuple[ScanChannel, ...], masses: NDArray[np.float64]) -> Any:
+def _fit(
+    context: Context,
+    fit: Fit,
+    inputs: list[ScanInputs],
+    counts: Mapping[str, NDArray] | None,
+    masses: NDArray[np.float64],
+    record: StageRecord,
+) -> LimitCurve:
+    """Write the document and the limits of one fit."""
     config = context.config
+    model = _document(context, fit, inputs, masses, counts)
+    with bar("scan" if fit.name is None else f"scan {fit.name}") as progress:
+        curve = answer_documents(
+            [model],
+            confidence_level=config.confidence_level,
+            method=config.scan.method,
+            n_toys=config.scan.toys,
+            seed=config.seed,
+            progress=progress,
+        )
+    paths = [context.run / fit.file_name(*name) for name in (("search", ".json"), *LIMIT_FILES)]
+    model.save(paths[0])
+    for path in paths[1:]:
+        curve.save(path)
+    record.wrote(*paths)
+    return curve
+
+
+def _remove_other_fits(context: Context) -> None:
+    """Take away what an earlier config's fits of some channels left."""
+    for stem, suffix in (("search", ".json"), *LIMIT_FILES):
+        for path in context.run.path.glob(f"{stem}_*{suffix}"):
+            path.unlink()
+
+
+def _document(
+    context: Context,
+    fit: Fit,
+    inputs: list[ScanInputs],
+    masses: NDArray[np.float64],
+    counts: Mapping[str, NDArray] | None = None,
+) -> SearchModel:
+    config = context.config
+    pairs = ((given.name, channel) for given in inputs for channel in given.channels)
+    channels = with_counts(fit.select(config, pairs), counts)
     return build_search_model(
         channels,
         masses,
@@ -279,8 +315,7 @@ def injected_strength(context: Context) -> float | None:
     if inject.strength is not None:
         return inject.strength
     _, inputs = scan_inputs(context)
-    channels = tuple(channel for given in inputs for channel in given.channels)
-    model = _document(context, channels, np.array([inject.mass]))
+    model = _document(context, fits_of(context.config)[0], inputs, np.array([inject.mass]))
     curve = answer_documents(
         [model], confidence_level=context.config.confidence_level, method=context.config.scan.method
     )
@@ -332,8 +367,7 @@ def _observe(
             strength = made["cross_section_fb"]
             n_expected = sum(
                 strength * float(channel.yield_per_unit(made["mass"])[0])
-                for given in inputs
-                for channel in given.channels
+                for channel in _channels_of_search(context, inputs).values()
                 if channel.sees([made["mass"]])[0]
             )
             injection = Injection(made["mass"], strength, n_expected, None)
@@ -387,6 +421,12 @@ def _count(
     return counts
 
 
+def _channels_of_search(context: Context, inputs: list[ScanInputs]) -> dict[str, ScanChannel]:
+    """Channels of the fit that the search is about, by name."""
+    pairs = ((given.name, channel) for given in inputs for channel in given.channels)
+    return {channel.name: channel for channel in fits_of(context.config)[0].select(context.config, pairs)}
+
+
 def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:
     """Poisson draws from the smooth model of each category, with the signal that was asked for."""
     pseudo = context.config.pseudo_data
@@ -400,6 +440,7 @@ def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:
         return drawn
     mass = pseudo.inject.mass
     yields, events, edges = {}, {}, {}
+    of_search = _channels_of_search(context, inputs)
     for given in inputs:
         candidates = given.candidates
         slope = float(peak_slope(mass, given.common.shape.position))
@@ -408,7 +449,7 @@ def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:
             if not channel.sees(np.array([mass]))[0]:
                 continue
             rows = (candidates.label == 1) & (candidates.category == c)
-            yields[channel.name] = float(channel.yield_per_unit(mass)[0])
+            yields[channel.name] = float(of_search[channel.name].yield_per_unit(mass)[0])
             events[channel.name] = nearby_signal(
                 candidates.observable[rows],
                 candidates.mass[rows],
