@@ -187,6 +187,29 @@ class TestForeignSearch:
         theirs = np.array([applied[event] for event in first_file.index], dtype=np.float32)
         np.testing.assert_array_equal(ours, theirs)
 
+    def test_candidates_are_written_with_the_category_that_apply_gives(self, folder, blind):
+        done = darksieve(folder, "candidates", "kplus.yaml", "-o", "run", "--to", "candidates.root")
+        assert done.returncode == 0, done.stderr
+        names = ["sample", "__event__", "continuum_score", "category_kplus", "takes_kplus"]
+        written = uproot.open(folder / "candidates.root")["ntuple"].arrays(names, library="np")
+        done = darksieve(
+            folder, "apply", "run/bundles/continuum", "mc/flat.root", "-o", "flat.root", "--format", "rntuple"
+        )
+        assert done.returncode == 0, done.stderr
+        arrays = uproot.open(folder / "flat.root")["ntuple"].arrays(["__event__", "continuum_category"])
+        category = dict(
+            zip(arrays["__event__"].to_numpy(), arrays["continuum_category"].to_numpy(), strict=True)
+        )
+        signal = written["__event__"] > 300_000
+        assert signal.sum() > 1000
+        assert written["takes_kplus"].all()
+        ours = written["category_kplus"][signal]
+        np.testing.assert_array_equal(ours, [category[event] for event in written["__event__"][signal]])
+        assert len(np.unique(ours)) > 1
+        again = darksieve(folder, "candidates", "kplus.yaml", "-o", "run", "--to", "candidates.root")
+        assert again.returncode == 2
+        assert "is there already" in again.stderr
+
     def test_the_limit_tool_alone_answers_the_same(self, folder, blind):
         done = darksieve(folder, "limits", "run/search.json", "-o", "alone.json", "--cl", "0.90")
         assert done.returncode == 0, done.stderr

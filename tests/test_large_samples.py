@@ -8,8 +8,10 @@ import pytest
 import uproot
 
 from darksieve.config_loading import load_config
+from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.workflow import scoring
+from darksieve.workflow.candidates_file import write_candidates
 from darksieve.workflow.chain import run_chain
 
 N_BACKGROUND, N_SIGNAL = 6000, 4000
@@ -101,3 +103,21 @@ def test_few_candidates_of_many_rows_are_taken_into_memory(folder, monkeypatch):
     assert was_on_disk == [False]
     whole, _, _ = trained(folder, "few_in_memory", few[1])
     np.testing.assert_array_equal(scores["score"], whole["score"])  # to the bit
+
+
+@pytest.mark.parametrize("overrides", [(), ("memory.max_candidates=1000",)])
+def test_candidates_are_written_with_what_the_run_knows_of_them(folder, overrides, tmp_path):
+    config = load_config(str(folder / "search.yaml"), overrides)
+    target = tmp_path / "candidates.parquet"
+    n_rows = write_candidates(config, tmp_path / "run", target)
+    table = pq.read_table(target).to_pandas()
+    scores = pq.read_table(tmp_path / "run" / "scores" / "trees.parquet").to_pandas()
+    assert len(table) == len(scores) == n_rows
+    for written, kept in {"trees_score": "score", "trees_fold": "fold", "event_key": "event_key"}.items():
+        np.testing.assert_array_equal(table[written], scores[kept])
+    np.testing.assert_array_equal(table["weight"], scores["weight"])
+    np.testing.assert_array_equal(np.where(table["chooses"], "choose", "quote"), scores["role"])
+    assert table["takes_all"].all()
+    assert {"x", "y", "z", "M", "__run__", "__event__", "__candidate__"} <= set(table.columns)
+    with pytest.raises(InputError, match="is there already"):
+        write_candidates(config, tmp_path / "run", target)

@@ -183,6 +183,29 @@ def report(
 
 
 @app.command()
+def candidates(
+    config: Config,
+    target: Annotated[Path, typer.Option("--to", help="A .root or .parquet file.", metavar="FILE")],
+    output: Run = None,
+    kind: Annotated[
+        RowFormat | None, typer.Option("--format", help="By default that of the suffix, a TTree for .root.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overrides: Set = None,
+    seed: Seed = None,
+    workers: Workers = 2,
+) -> None:
+    """Write the simulated candidates of a run with weights, folds and scores to one file."""
+    from darksieve.config_loading import load_config
+    from darksieve.workflow.candidates_file import write_candidates
+
+    loaded = load_config(config, overrides or (), seed)
+    run = output or Path("runs") / loaded.search
+    asked = None if kind is None else kind.value
+    write_candidates(loaded, run, target, format=asked, overwrite=overwrite, workers=workers)
+
+
+@app.command()
 def check(config: Config, overrides: Set = None) -> None:
     """Check config, files and branches before any event loop."""
     from darksieve.config_loading import load_config

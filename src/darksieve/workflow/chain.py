@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from darksieve.atomic import write_text
@@ -37,6 +38,7 @@ def run_chain(
     *,
     workers: int = 1,
     unblind: bool | None = False,
+    then: Callable[[Context], None] | None = None,
 ) -> None:
     """Run a search up to a stage, into a folder that keeps everything.
 
@@ -46,6 +48,7 @@ def run_chain(
         last_stage: One of ``STAGES``.
         workers: Processes for simulation and training; the numbers do not depend on it.
         unblind: Whether data (or pseudo-data) in the signal region are looked at; None as the run did before.
+        then: Called with the run at the end, while its folder is held.
 
     Raises:
         InputError: If anything in the config, the files or the folder is wrong, before any long work.
@@ -77,6 +80,8 @@ def run_chain(
         ended = "FAILED"
         try:
             _run_stages(context, STAGES.index(last_stage))
+            if then is not None:
+                then(context)
             ended = "FINISHED"
         except KeyboardInterrupt:
             ended = "KILLED"
