@@ -1,9 +1,13 @@
 """Event shapes, held to a slow and independent implementation, to their invariances and to their limits."""
 
+import re
 from itertools import pairwise, product
+from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
+import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial.legendre import Legendre
@@ -356,3 +360,23 @@ def test_what_cannot_be_is_refused():
         event_shapes(one([[300.0, 100.0, 400.0]]), rest, BEAMS)  # MeV
     with pytest.raises(InputError, match="largest_roe_momentum"):
         event_shapes(signal, rest, BEAMS, largest_roe_momentum=0.0)
+
+
+def test_the_guide_shows_how_ntuples_of_lists_are_used(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[3] / "docs" / "event_shapes.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    rng = np.random.default_rng(8)
+    parts = {"sig": particles_of(rng, [3, 4]), "roe": particles_of(rng, [8, 0])}
+    lists = {}
+    for of, some in parts.items():
+        in_lab = BEAMS.to_lab(some.momenta)
+        counts = np.diff(some.offsets)
+        for i, name in enumerate(("px", "py", "pz", "E")):
+            lists[f"{of}_{name}"] = ak.unflatten(in_lab[:, i], counts)
+        lists[f"{of}_charge"] = ak.unflatten(some.charge, counts)
+    with uproot.recreate(tmp_path / "ntuple.root") as file:
+        file.mktree("ntuple", dict.fromkeys(lists, "var * float64")).extend(lists)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code, "event_shapes.md", "exec"), names)
+    equal(names["columns"], event_shapes(parts["sig"], parts["roe"], BEAMS))
