@@ -35,6 +35,12 @@ def _photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     return validate_photons(samples, seed)
 
 
+def _bfactory(samples: Sequence[SimulatedFile], seed: int) -> Validation:
+    from darksieve.datasets.simulation.bfactory.validation import validate_bfactory
+
+    return validate_bfactory(samples, seed)
+
+
 def _displaced(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     from darksieve.datasets.simulation.displaced.validation import validate_displaced
 
@@ -46,6 +52,22 @@ FAMILIES: tuple[Family, ...] = (
         "photons",
         ("qed_3gamma", "gamma_gamma", "gamma_eta", "gamma_etaprime", "gamma_omega", "gamma_alp"),
         _photons,
+    ),
+    Family(
+        "bfactory",
+        (
+            "continuum",
+            "b_charged_pairs",
+            "b_neutral_pairs",
+            "b_to_kplus_alp",
+            "b_to_kshort_alp",
+            "b_to_kstarplus_alp",
+            "b_to_kstarzero_alp",
+            "b_to_k_pi0",
+            "b_to_k_eta",
+            "b_to_k_etaprime",
+        ),
+        _bfactory,
     ),
     Family(
         "displaced",
