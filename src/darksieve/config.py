@@ -128,13 +128,19 @@ class ClassifierConfig(Section):
 
 
 class WorkingPointsConfig(Section):
-    """Where to cut, or how to split the score into categories that are fitted together."""
+    """Where to cut, or how to split the score into categories that are fitted together.
+
+    ``rectangular`` names variables whose best cuts are compared with the classifier, and
+    ``background_uncertainty`` is by how much the background moves to see how far choice and limit follow.
+    """
 
     objective: str = "expected_limit"
     kind: Literal["categories", "threshold"] = "categories"
     n_categories: Annotated[int, Field(ge=1, le=10)] = 4
     folds: Annotated[int, Field(ge=2, le=10)] = 2
     min_effective_events: Positive = 400.0
+    background_uncertainty: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    rectangular: Annotated[list[str], Field(max_length=6)] = Field(default_factory=list)
 
 
 class NamedNuisanceConfig(Section):

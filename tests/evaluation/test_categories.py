@@ -77,7 +77,7 @@ def test_freedom_in_mass_is_used_where_the_optimum_moves_and_only_there():
     objective = make_objective("expected_limit_counting")
     moving, constant = table_of(lambda m: 2.4 - 0.2 * m), table_of(lambda m: 1.2 + 0 * m)
     for table, freedom in ((moving, 2), (constant, 1)):
-        curves, judged = choose_quantiles(table, [(table, table)], objective, 1, RANGE)
+        curves, judged, _ = choose_quantiles(table, [(table, table)], objective, 1, RANGE)
         assert curves.coefficients.shape[1] == 1 if freedom == 1 else curves.coefficients.shape[1] >= 2
         assert set(judged) == {1, 2, 4, 7}
 

@@ -11,7 +11,7 @@ from scipy.interpolate import BSpline
 from scipy.optimize import minimize
 
 from darksieve.evaluation.ceiling import FineTable
-from darksieve.evaluation.full_limit import objective_at
+from darksieve.evaluation.full_limit import MassDependent, objective_at
 from darksieve.evaluation.objectives import Objective
 
 _WORTH = 1e-3  # of the log objective on events left out, that more freedom in mass has to gain
@@ -67,18 +67,37 @@ def edges_of(theta: NDArray, n_categories: int) -> NDArray[np.float64]:
     return shares[..., :1] * np.arange(1, n_categories + 1) / n_categories
 
 
-def yields_between(table: FineTable, edges: NDArray) -> tuple[NDArray, NDArray]:
+@dataclass(frozen=True, eq=False)
+class StackedTable:
+    """Fine tables of one score in each category of another: one edge divides them all.
+
+    Attributes:
+        tables: At the same nodes; their yields follow one another.
+    """
+
+    tables: tuple[FineTable, ...]
+
+    @property
+    def masses(self) -> NDArray[np.float64]:
+        """The nodes."""
+        return self.tables[0].masses
+
+
+def yields_between(table: FineTable | StackedTable, edges: NDArray) -> tuple[NDArray, NDArray]:
     """Signal and background of the categories between efficiency edges.
 
     Args:
         table: Fine bins at n_nodes masses.
-        edges: Increasing along the last axis, shape (..., n_nodes, n_categories).
+        edges: Increasing along the last axis, shape (..., n_nodes, n_categories); one for a stacked table.
 
     Returns:
         Efficiency and expected background, each of the shape of ``edges``. A background counts one simulated
         event more than was seen, or twice where less than one was: none is driven by an event that happens to
         be missing, and none is held where the simulation ends.
     """
+    if isinstance(table, StackedTable):
+        parts = [yields_between(one, edges) for one in table.tables]
+        return np.concatenate([s for s, _ in parts], axis=-1), np.concatenate([b for _, b in parts], axis=-1)
     n_bins = table.signal.shape[1]
     zero = np.zeros((len(table.masses), 1))
     running_signal = np.concatenate([zero, np.cumsum(table.signal, axis=1)], axis=1)
@@ -112,8 +131,8 @@ def yields_between(table: FineTable, edges: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def optimise_quantiles(
-    table: FineTable,
-    objective: Objective,
+    table: FineTable | StackedTable,
+    objective: Objective | MassDependent,
     n_categories: int,
     mass_range: tuple[float, float],
     *,
@@ -195,7 +214,9 @@ def optimise_quantiles(
     return curves(best if losses(design @ best.T) <= losses(design @ first.T) else first)
 
 
-def mean_log_objective(table: FineTable, objective: Objective, curves: QuantileCurves) -> float:
+def mean_log_objective(
+    table: FineTable | StackedTable, objective: Objective | MassDependent, curves: QuantileCurves
+) -> float:
     """What the curves reach on a table, as the mean logarithm over its masses."""
     judge = objective_at(objective, table.masses)
     logs = np.log(judge(*yields_between(table, curves.edges(table.masses))))
@@ -203,15 +224,15 @@ def mean_log_objective(table: FineTable, objective: Objective, curves: QuantileC
 
 
 def choose_quantiles(
-    table: FineTable,
-    folds: Sequence[tuple[FineTable, FineTable]],
-    objective: Objective,
+    table: FineTable | StackedTable,
+    folds: Sequence[tuple[FineTable | StackedTable, FineTable | StackedTable]],
+    objective: Objective | MassDependent,
     n_categories: int,
     mass_range: tuple[float, float],
     *,
     equal: bool = False,
     freedoms: Sequence[int] = (1, 2, 4, 7),
-) -> tuple[QuantileCurves, dict[int, float]]:
+) -> tuple[QuantileCurves, dict[int, float], float]:
     """Curves whose freedom in mass is chosen by cross-validation on the same part of the events.
 
     Args:
@@ -224,7 +245,7 @@ def choose_quantiles(
         freedoms: Numbers of spline coefficients to try, growing.
 
     Returns:
-        The curves, and the mean log objective on the events left out by number of coefficients.
+        The curves, the mean log objective on the events left out by number of coefficients, and that on all.
     """
     freedoms = [k for k in freedoms if k == 1 or k <= len(table.masses) // 2]
     judged: dict[int, float] = {}
@@ -249,4 +270,4 @@ def choose_quantiles(
             table, objective, n_categories, mass_range, equal=equal, n_coefficients=k, start=curves
         )
     assert curves is not None
-    return curves, judged
+    return curves, judged, mean_log_objective(table, objective, curves)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from darksieve.datasets.folds import fold_of
 from darksieve.evaluation.categories import QuantileCurves, choose_quantiles
 from darksieve.evaluation.ceiling import FineTable, fine_table
+from darksieve.evaluation.full_limit import MassDependent
 from darksieve.evaluation.objectives import Objective
 from darksieve.evaluation.quantiles import SignalQuantiles, fit_signal_quantiles
 from darksieve.evaluation.scored_rows import ScoredRows, efficiency_of_all
@@ -41,11 +42,18 @@ class Choice:
         curves: Efficiencies of the edges as functions of mass.
         judged: Mean log objective on events left out, by freedom in mass.
         boundaries: Lower score edges on the common mass grid, shape (n_grid, n_categories), increasing.
+        value: Mean log objective on the events that chose.
     """
 
     curves: QuantileCurves
     judged: dict[int, float]
     boundaries: NDArray[np.float64]
+    value: float
+
+
+def half_of(key: NDArray) -> NDArray[np.int8]:
+    """Half of each event for cross-validation within the folds that choose, 0 or 1."""
+    return fold_of(np.asarray(key, np.uint64), 2, salt=_FOLD_SALT)
 
 
 def prepare(
@@ -68,7 +76,7 @@ def prepare(
     efficiency = efficiency_of_all(rows, mass_range)(nodes)[0]
     signal = np.repeat(efficiency[:, None] / n_bins, n_bins, axis=1)
     bins = quantiles.bins(rows.observable, rows.score)
-    half = fold_of(rows.key, 2, salt=_FOLD_SALT)
+    half = half_of(rows.key)
 
     def table(which: int | None) -> FineTable:
         pick = None if which is None else half == which
@@ -80,7 +88,7 @@ def prepare(
 
 def choose(
     tables: Tables,
-    objective: Objective,
+    objective: Objective | MassDependent,
     n_categories: int,
     grid: NDArray,
     mass_range: tuple[float, float],
@@ -90,7 +98,7 @@ def choose(
 ) -> Choice:
     """Boundaries that minimise the objective, with as much freedom in mass as cross-validation allows."""
     first, second = tables.halves
-    curves, judged = choose_quantiles(
+    curves, judged, value = choose_quantiles(
         tables.table,
         [(first, second), (second, first)],
         objective,
@@ -102,4 +110,4 @@ def choose(
     edges = curves.edges(tables.quantiles.mass_grid)  # purest first; categories count from the least pure
     own = np.maximum.accumulate(tables.quantiles.boundaries(edges)[:, ::-1], axis=1)
     on_grid = np.stack([np.interp(grid, tables.quantiles.mass_grid, edge) for edge in own.T], axis=1)
-    return Choice(curves, judged, on_grid)
+    return Choice(curves, judged, on_grid, value)

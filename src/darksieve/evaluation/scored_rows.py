@@ -81,6 +81,10 @@ class ScoredRows:
         share = (self.n_folds - 1) / self.n_folds
         return self.select(self.signal_fold != fold, self.fold != fold, share)
 
+    def with_weight_of(self, share: float) -> ScoredRows:
+        """The same background, weighted up as it is but a share of the events."""
+        return replace(self, weight=self.weight / share)
+
     def with_scores(self, score: NDArray) -> ScoredRows:
         """The same rows with another score of all candidates that were given."""
         return replace(self, signal_score=score[self.signal_row], score=score[self.row])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from darksieve.atomic import write_json
 from darksieve.config import BackgroundConfig, SearchConfig
 from darksieve.errors import InputError
-from darksieve.evaluation.objectives import asimov_significance, make_objective
+from darksieve.evaluation.objectives import Objective, asimov_significance, make_objective
 from darksieve.evaluation.scan_grid import mass_grid
 from darksieve.evaluation.search_building import BackgroundChoice, NamedUncertainty, Uncertainties, in_vetoes
 from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
@@ -23,7 +24,12 @@ from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.context import Context
 from darksieve.workflow.table import CandidateTable
 
+if TYPE_CHECKING:
+    from darksieve.evaluation.choosing import Chooser
+    from darksieve.evaluation.full_limit import FullLimit
+
 FORMAT = "darksieve-run-working-points/1"
+CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
 
 class ChannelScores:
@@ -157,11 +163,51 @@ def choose(context: Context) -> None:
     context.stage("optimise", depends_on, work)
 
 
+@dataclass(frozen=True, eq=False)
+class ChannelChoice:
+    """What the choice in one channel starts from."""
+
+    table: CandidateTable
+    scores: ChannelScores
+    full_limit: FullLimit
+    chooser: Chooser
+    unit_yield: float
+
+
+def _channel_choice(
+    context: Context, table: CandidateTable, channel: str, shape: SignalShape, masses: NDArray[np.float64]
+) -> ChannelChoice:
+    from darksieve.evaluation.choosing import Chooser
+    from darksieve.evaluation.full_limit import FullLimit
+
+    config = context.config
+    wanted = config.working_points
+    start, end = range_of(context, channel)
+    vetoed = in_vetoes(masses, config.scan.vetoes)
+    seen = masses[(masses >= start - 1e-9) & (masses <= end + 1e-9) & ~vetoed]
+    if not len(seen):
+        raise InputError(f"channel {channel}: no mass of the scan lies in its range {start:g} to {end:g} GeV")
+    background = background_of(config, channel)
+    sizes = uncertainties_of(config).of_selection(channel)
+    full = FullLimit(config.confidence_level, background, sizes, peak=shape.parameters)
+    limit: Objective = full
+    if wanted.objective.startswith("expected_limit"):
+        limit = make_objective(wanted.objective, confidence_level=config.confidence_level, full_limit=full)
+    own = table.of_channel(channel)
+    scores = ChannelScores(own, observable_of(context, channel))
+    chooser = Chooser.of(
+        scores, seen, shape.sigma,
+        limit=limit, n_folds=wanted.folds, min_effective_events=wanted.min_effective_events, seed=config.seed,
+    )  # fmt: skip
+    return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel))
+
+
 def _document(
     context: Context, table: CandidateTable, shapes: Mapping[str, SignalShape], masses: NDArray[np.float64]
 ) -> dict[str, Any]:
-    from darksieve.evaluation.choosing import choose_working_points
-    from darksieve.evaluation.full_limit import FullLimit
+    from darksieve.evaluation.choosing import check_kind, quote
+    from darksieve.evaluation.joint_channels import choose_channels
+    from darksieve.workflow.comparing import comparison_entry, landscape_entry, robustness_entry
 
     config = context.config
     wanted = config.working_points
@@ -177,53 +223,67 @@ def _document(
         "choice": {},
         "boundaries": {},
         "points": [],
+        "comparison": {},
+        "robustness": {},
+        "landscape": {},
+    }
+    if not (config.classifiers or wanted.rectangular):
+        return document
+    parts = {
+        channel: _channel_choice(context, table, channel, shapes[channel], masses)
+        for channel in config.channels
     }
     if not config.classifiers:
-        return document
-    vetoed = in_vetoes(masses, config.scan.vetoes)
-    for channel in config.channels:
-        start, end = range_of(context, channel)
-        seen = masses[(masses >= start - 1e-9) & (masses <= end + 1e-9) & ~vetoed]
-        if not len(seen):
-            raise InputError(
-                f"channel {channel}: no mass of the scan lies in its range {start:g} to {end:g} GeV"
+        for channel, part in parts.items():
+            document["comparison"][channel] = comparison_entry(
+                part.chooser, part.table, None, None, part.unit_yield
             )
-        background = background_of(config, channel)
-        points = choose_working_points(
-            ChannelScores(table.of_channel(channel), observable_of(context, channel)),
-            seen,
-            shapes[channel].sigma,
-            objective=wanted.objective,
-            full_limit=FullLimit(
-                config.confidence_level,
-                background,
-                uncertainties_of(config).of_selection(channel),
-                peak=shapes[channel].parameters,
-            ),
+        return document
+    choosers = {channel: part.chooser for channel, part in parts.items()}
+    units = {channel: part.unit_yield for channel, part in parts.items()}
+    n = check_kind(wanted.kind, wanted.n_categories)
+    # channels that are fitted together share one model: that of the first says how much a yield is worth
+    first = next(iter(parts.values())).full_limit
+    objective = make_objective(
+        wanted.objective, confidence_level=config.confidence_level, full_limit=first,
+        window_sigma=first.background.window_sigma, background_order=first.background.order,
+    )  # fmt: skip
+    thresholds = choose_channels(choosers, objective, 1, units)
+    many = n if n > 1 else CATEGORIES_COMPARED
+    categories = choose_channels(choosers, objective, many, units)
+    chosen = thresholds if n == 1 else categories
+    for channel, part in parts.items():
+        points = quote(
+            part.chooser,
+            chosen[channel],
+            objective,
             kind=wanted.kind,
-            n_categories=wanted.n_categories,
-            yield_per_efficiency=yield_per_efficiency(context, channel),
-            limit_unit=config.linear_parameter[1],
-            confidence_level=config.confidence_level,
+            objective_name=wanted.objective,
             channel=channel,
-            window_sigma=background.window_sigma,
-            background_order=background.order,
-            n_folds=wanted.folds,
-            min_effective_events=wanted.min_effective_events,
-            seed=config.seed,
+            confidence_level=config.confidence_level,
+            yield_per_efficiency=part.unit_yield,
+            limit_unit=config.linear_parameter[1],
+            peak_sigma=part.full_limit.peak_sigma,
         )
         entry = points.as_document()
         rows = entry.pop("points")
-        add_other_figures_of_merit(rows, document["n_categories"], yield_per_efficiency(context, channel))
+        add_other_figures_of_merit(rows, document["n_categories"], part.unit_yield)
         document["points"].extend(rows)
         document["choice"][channel] = entry.pop("choice")
-        select = config.channels[channel].select
         document["boundaries"][channel] = {
             **entry,
-            "select": select,
+            "select": config.channels[channel].select,
             "observable": observable_of(context, channel),
             "period": config.channels[channel].period,
         }
+        by_threshold, by_category = thresholds[channel], categories[channel]
+        document["comparison"][channel] = comparison_entry(
+            part.chooser, part.table, by_threshold, by_category, part.unit_yield
+        )
+        document["robustness"][channel] = robustness_entry(config, part.chooser, chosen[channel], objective)
+        document["landscape"][channel] = landscape_entry(
+            part.scores, part.chooser, by_threshold, by_category, part.full_limit, part.unit_yield
+        )
     return document
 
 

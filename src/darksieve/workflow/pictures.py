@@ -15,7 +15,6 @@ from darksieve.evaluation.metrics import auc_by_mass, roc_curve
 from darksieve.evaluation.plots import (
     brazil_band,
     comparison,
-    efficiency,
     fits,
     p_values,
     scores,
@@ -36,6 +35,7 @@ from darksieve.workflow.context import Context
 from darksieve.workflow.fits import fits_of
 from darksieve.workflow.interpreting import COUPLING_UNIT, converted, coupling_of, flight_mm
 from darksieve.workflow.optimising import observable_of
+from darksieve.workflow.point_pictures import draw_choices, draw_working_points
 
 N_ROC_MASSES = 4
 MAX_SPECTRUM_BINS = 400
@@ -420,46 +420,10 @@ class Pictures:
         return masses, np.full(N_ROC_MASSES, 0.02 * (high - low))
 
     def working_points(self, document: Mapping[str, Any]) -> None:
-        """Boundaries, efficiency and share of the ceiling against mass, for each channel."""
+        """Choices of each channel and what they reach against mass."""
+        stamp = self.stamp(shows_data=False)
         for channel in self.config.channels:
-            points = [p for p in document["points"] if p["channel"] == channel]
-            if not points:
-                continue
-            n = int(document["n_categories"])
-            masses = np.array([p["mass"] for p in points[::n]])
-
-            def column(
-                name: str, category: int, rows: list[dict[str, Any]] = points, n: int = n
-            ) -> NDArray[np.float64]:
-                return np.array(
-                    [np.nan if p.get(name) is None else p[name] for p in rows[category::n]], dtype=float
-                )
-
-            names = [f"category {c + 1}" if n > 1 else "threshold" for c in range(n)]
-            of_simulation = self.stamp(shows_data=False)
-            boundaries = {name: column("score_low", c) for c, name in enumerate(names)}
-            self.keep(
-                f"boundaries_{channel}",
-                efficiency.draw_boundaries(masses, boundaries, stamp=of_simulation, vetoes=self.vetoes),
-            )
-            kept = {name: column("signal_efficiency", c) for c, name in enumerate(names)}
-            if n > 1:
-                kept = {"all": np.sum(list(kept.values()), axis=0), **kept}
-            self.keep(
-                f"efficiency_{channel}",
-                efficiency.draw_signal_efficiency(masses, kept, stamp=of_simulation, vetoes=self.vetoes),
-            )
-            percent = column("percent_of_ceiling", 0)
-            if np.isfinite(percent).any():
-                label = f"{n} categories" if n > 1 else "threshold"
-                errors = column("percent_of_ceiling_error", 0)
-                self.keep(
-                    f"ceiling_{channel}",
-                    efficiency.draw_percent_of_ceiling(
-                        masses,
-                        {label: percent},
-                        stamp=of_simulation,
-                        errors={label: errors} if np.isfinite(errors).any() else None,
-                        vetoes=self.vetoes,
-                    ),
-                )
+            drawn = draw_working_points(document, channel, stamp, self.vetoes)
+            drawn |= draw_choices(document, channel, stamp, self.vetoes)
+            for name, drawing in drawn.items():
+                self.keep(f"{name}_{channel}", drawing)

@@ -46,9 +46,9 @@ class Reading:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Features, observables and what the channels select on."""
+        """Features, observables, what the channels select on, and what rectangular cuts are made on."""
         config = self.config
-        wanted = [*self.features, config.scan.observable]
+        wanted = [*self.features, config.scan.observable, *config.working_points.rectangular]
         for name, channel in config.channels.items():
             if channel.observable is not None:
                 wanted.append(channel.observable)

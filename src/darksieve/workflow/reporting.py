@@ -15,6 +15,7 @@ from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import draw_understanding, overtraining_tables
 from darksieve.workflow.validating import STAGE as VALIDATE
@@ -44,7 +45,7 @@ def write_run_report(context: Context) -> None:
             _samples(context),
             *_controls(context, pictures),
             *_training(context, pictures),
-            _working_points(pictures, points),
+            working_points_section(points, _figures(pictures, *PICTURES)),
             _limits(pictures),
             *_published(compared, pictures),
             *(simulation_sections(context, pictures) if simulated else []),
@@ -208,39 +209,6 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
 
 def _left(entry: dict[str, Any]) -> list[Cell]:
     return [entry["background_efficiency"].get(at) for at in ("0.9", "0.7", "0.5")]
-
-
-def _working_points(pictures: Pictures, document: dict[str, Any]) -> ReportSection:
-    wanted = [
-        ("boundaries_*", "Score boundaries"),
-        ("efficiency_*", "Signal efficiency"),
-        ("ceiling_*", "Share of the score's own ceiling"),
-        ("spectrum_*", "Spectrum after selection"),
-    ]
-    paragraphs = []
-    if document["points"]:
-        paragraphs.append(
-            "Boundaries are chosen in rotation: every simulated event is counted by boundaries that other"
-            " events chose. The ceiling is the expected limit of the score used in full."
-        )
-    else:
-        paragraphs.append("There is no classifier: every selected candidate is kept.")
-    choice = {channel: value for channel, value in document["choice"].items()}
-    facts: dict[str, Cell] = {}
-    for channel, entry in choice.items():
-        for key in ("mean_optimism", "mean_optimism_error", "freedom_in_mass"):
-            if key in entry:
-                value = entry[key]
-                text = ", ".join(map(str, value)) if isinstance(value, list) else value
-                facts[f"{channel}: {key.replace('_', ' ')}"] = text
-    links = [Link("working_points.json", "working_points.json")]
-    return ReportSection(
-        "working_points",
-        paragraphs=paragraphs,
-        facts=facts,
-        figures=_figures(pictures, *wanted),
-        links=links,
-    )
 
 
 def _limits(pictures: Pictures) -> ReportSection:

@@ -169,6 +169,7 @@ class Simulation:
                 channel=i,
                 channel_names=names,
                 observable=config.channels[name].observable or config.scan.observable,
+                variables=config.working_points.rectangular,
             )
             for i, name in enumerate(names)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from darksieve.datasets.events import Events
 
 NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
 _SCORE_OF = "score_of_"
+_VARIABLE = "variable_"
 _DTYPES = {
     "sample": np.int16,
     "channel": np.int16,
@@ -44,6 +45,7 @@ class CandidateTable:
         score: Score of the last classifier of the row's channel, constant 0.5 without one, shape (n,).
         scores: Classifier -> its scores, NaN in channels that it is not for, shape (n,) each.
         bins: Columns of the bins that corrections of the weight used, shape (n,) each.
+        variables: Variables for rectangular cuts, shape (n,) each.
     """
 
     sample_names: tuple[str, ...]
@@ -58,6 +60,7 @@ class CandidateTable:
     score: NDArray[np.float32]
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    variables: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -77,7 +80,10 @@ class CandidateTable:
         columns = {name: getattr(self, name)[rows] for name in _DTYPES}
         scores = {name: values[rows] for name, values in self.scores.items()}
         bins = {name: values[rows] for name, values in self.bins.items()}
-        return CandidateTable(self.sample_names, self.channel_names, **columns, scores=scores, bins=bins)
+        variables = {name: values[rows] for name, values in self.variables.items()}
+        return CandidateTable(
+            self.sample_names, self.channel_names, **columns, scores=scores, bins=bins, variables=variables
+        )
 
     def of_channel(self, name: str) -> CandidateTable:
         """The rows of one channel."""
@@ -96,6 +102,7 @@ class CandidateTable:
         names = {"samples": "\n".join(self.sample_names), "channels": "\n".join(self.channel_names)}
         own = {name: getattr(self, name) for name in _DTYPES}
         own |= {f"{_SCORE_OF}{name}": values for name, values in self.scores.items()} | dict(self.bins)
+        own |= {f"{_VARIABLE}{name}": values for name, values in self.variables.items()}
         table = pa.table(own).replace_schema_metadata(names)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -111,17 +118,20 @@ class CandidateTable:
             name: table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(dtype, copy=False)
             for name, dtype in _DTYPES.items()
         }
-        scores = {
-            name.removeprefix(_SCORE_OF): table[name].combine_chunks().to_numpy(zero_copy_only=False)
-            for name in table.column_names
-            if name.startswith(_SCORE_OF)
-        }
-        bins = {
-            name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
-            for name in table.column_names
-            if name.startswith(BINS)
-        }
-        return cls(names[b"samples"], names[b"channels"], **columns, scores=scores, bins=bins)
+
+        def of(prefix: str) -> dict[str, NDArray]:
+            return {
+                name: table[name].combine_chunks().to_numpy(zero_copy_only=False)
+                for name in table.column_names
+                if name.startswith(prefix)
+            }
+
+        scores = {name.removeprefix(_SCORE_OF): values for name, values in of(_SCORE_OF).items()}
+        variables = {name.removeprefix(_VARIABLE): values for name, values in of(_VARIABLE).items()}
+        return cls(
+            names[b"samples"], names[b"channels"], **columns,
+            scores=scores, bins=of(BINS), variables=variables,
+        )  # fmt: skip
 
 
 assert {f.name for f in fields(CandidateTable)} == {
@@ -130,6 +140,7 @@ assert {f.name for f in fields(CandidateTable)} == {
     "channel_names",
     "scores",
     "bins",
+    "variables",
 }
 
 
@@ -150,6 +161,7 @@ def table_of_channel(
     channel: int,
     channel_names: tuple[str, ...],
     observable: str,
+    variables: Sequence[str] = (),
 ) -> CandidateTable:
     """The rows of one channel as a table.
 
@@ -160,6 +172,7 @@ def table_of_channel(
         channel: Position of the channel in ``channel_names``.
         channel_names: All channels.
         observable: Column that this channel scans.
+        variables: Columns that are kept beside the scores.
     """
     score = list(scores.values())[-1][rows] if scores else np.full(int(rows.sum()), NO_SCORE)
     return CandidateTable(
@@ -175,6 +188,7 @@ def table_of_channel(
         score=score,
         scores={name: values[rows] for name, values in scores.items()},
         bins={name: of[rows] for name, of in events.columns.items() if name.startswith(BINS)},
+        variables={name: events[name][rows].astype(np.float32) for name in variables},
     )
 
 
@@ -190,4 +204,12 @@ def join(parts: Iterable[CandidateTable]) -> CandidateTable:
     }
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
     bins = {name: np.concatenate([part.bins[name] for part in parts]) for name in parts[0].bins}
-    return CandidateTable(parts[0].sample_names, parts[0].channel_names, **columns, scores=scores, bins=bins)
+    kept = {name: np.concatenate([part.variables[name] for part in parts]) for name in parts[0].variables}
+    return CandidateTable(
+        parts[0].sample_names,
+        parts[0].channel_names,
+        **columns,
+        scores=scores,
+        bins=bins,
+        variables=kept,
+    )

@@ -36,13 +36,14 @@ from darksieve.evaluation.plots.style import (
 )
 
 
-def _draw_curves(
+def draw_curves(
     masses: ArrayLike,
     curves: Mapping[str, ArrayLike],
     errors: Mapping[str, ArrayLike] | None,
     prefix: str,
     vetoes: Sequence[VetoLike],
 ) -> tuple[Axes, dict[str, Floats], list[Floats], Floats]:
+    """Curves against mass with error bands: axes, table, what is shown, and the masses."""
     points = as_floats(masses, "masses")
     gaps = as_vetoes(vetoes)
     if not curves:
@@ -67,7 +68,7 @@ def _draw_curves(
     return axes, table, shown, points
 
 
-def _finish(
+def finish(
     axes: Axes,
     points: Floats,
     stamp: Stamp,
@@ -76,6 +77,7 @@ def _finish(
     mass_label: str,
     n_entries: int,
 ) -> None:
+    """Mass axis, vetoes, legend and stamp."""
     set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
     mark_vetoes(axes, as_vetoes(vetoes))
     legend = axes.legend(loc="upper left", ncols=min(4, max(2, (n_entries + 1) // 2)))
@@ -108,10 +110,10 @@ def draw_signal_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "efficiency", vetoes)
+    axes, table, shown, points = draw_curves(masses, efficiencies, errors, "efficiency", vetoes)
     set_y(axes, np.zeros(1), *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4), room_below=0.0)
     axes.set_ylabel("Signal efficiency")
-    _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
+    finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
     alt = f"Absolute signal efficiency against mass for {', '.join(efficiencies)}; largest {_largest(shown)}."
     return Drawing(figure_of(axes), table, alt)
 
@@ -141,10 +143,10 @@ def draw_background_efficiency(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, efficiencies, errors, "background_efficiency", vetoes)
+    axes, table, shown, points = draw_curves(masses, efficiencies, errors, "background_efficiency", vetoes)
     set_log_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel("Background efficiency")
-    _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
+    finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
     alt = f"Background efficiency against mass for {', '.join(efficiencies)}; largest {_largest(shown)}."
     return Drawing(figure_of(axes), table, alt)
 
@@ -174,10 +176,10 @@ def draw_boundaries(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, boundaries, None, "score", vetoes)
+    axes, table, shown, points = draw_curves(masses, boundaries, None, "score", vetoes)
     set_y(axes, *shown, room_above=0.12 + 0.05 * ((len(shown) + 3) // 4))
     axes.set_ylabel(score_label)
-    _finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
+    finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
     return Drawing(figure_of(axes), table, f"Score boundaries against mass: {', '.join(boundaries)}.")
 
 
@@ -208,7 +210,7 @@ def draw_percent_of_ceiling(
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = _draw_curves(masses, percent, errors, "percent_of_ceiling", vetoes)
+    axes, table, shown, points = draw_curves(masses, percent, errors, "percent_of_ceiling", vetoes)
     lines = [np.array([100.0])]
     axes.axhline(100, color="black", linewidth=0.8)
     if goal is not None:
@@ -217,7 +219,7 @@ def draw_percent_of_ceiling(
     n_entries = len(shown) + (goal is not None)
     set_y(axes, *shown, *lines, room_above=0.12 + 0.05 * ((n_entries + 3) // 4))
     axes.set_ylabel("Reach relative to the score's ceiling [%]")
-    _finish(axes, points, stamp, vetoes, mass_scale, mass_label, n_entries)
+    finish(axes, points, stamp, vetoes, mass_scale, mass_label, n_entries)
     finite = np.concatenate(shown)
     finite = finite[np.isfinite(finite)]
     alt = f"Share of the score's ceiling that the working points reach, against mass: {', '.join(percent)}"

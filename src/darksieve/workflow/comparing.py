@@ -1,0 +1,116 @@
+"""What stands beside the working points of a run: simpler choices, robustness, the landscape of one cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.config import SearchConfig
+from darksieve.errors import InputError
+from darksieve.evaluation.choosing import Chooser
+from darksieve.evaluation.comparisons import compare_choices
+from darksieve.evaluation.full_limit import FullLimit
+from darksieve.evaluation.landscape import cut_landscape
+from darksieve.evaluation.objectives import Objective
+from darksieve.evaluation.robustness import shifts_of
+from darksieve.evaluation.rotation import Choice
+from darksieve.evaluation.scored_rows import ScoredCandidates
+from darksieve.workflow.table import CandidateTable
+
+LANDSCAPE_MASSES, LANDSCAPE_CUTS = 150, 50
+
+
+def comparison_entry(
+    chooser: Chooser,
+    table: CandidateTable,
+    thresholds: Sequence[Choice] | None,
+    categories: Sequence[Choice] | None,
+    unit_yield: float,
+) -> dict[str, Any]:
+    """Limits of simpler choices by mass, with errors, as JSON-ready numbers."""
+    variables = [values.astype(np.float64) for values in table.variables.values()]
+    for name, values in table.variables.items():
+        bad = ~np.isfinite(values) & np.isfinite(table.label)
+        if bad.any():
+            raise InputError(
+                f"working_points.rectangular: {name!r} is not finite for {int(bad.sum())} candidates; select"
+                " them away, or name another variable"
+            )
+    found = compare_choices(
+        chooser,
+        thresholds=thresholds,
+        categories=categories,
+        rectangular=np.stack(variables, axis=1) if variables else None,
+        yield_per_efficiency=unit_yield,
+    )
+    return {
+        "masses": found.masses.tolist(),
+        "limits": {name: _numbers(values) for name, values in found.limits.items()},
+        "errors": {name: _numbers(values) for name, values in found.errors.items()},
+        "ratio_errors": {name: _numbers(values) for name, values in found.ratio_errors.items()},
+        "rectangular": list(table.variables),
+        "global_thresholds": list(found.global_thresholds),
+        "out_of_order": found.out_of_order(),
+    }
+
+
+def robustness_entry(
+    config: SearchConfig, chooser: Chooser, choices: Sequence[Choice], objective: Objective
+) -> list[dict[str, Any]]:
+    """How choice and limit move with the uncertainties of resolution, background and efficiency."""
+    sizes = {
+        "width": config.scan.nuisances.width,
+        "background": config.working_points.background_uncertainty,
+        "efficiency": config.scan.nuisances.efficiency,
+    }
+    entries = []
+    for shift in shifts_of(chooser, choices, objective, sizes):
+        entries.append(
+            {
+                "cause": shift.cause,
+                "size": shift.size,
+                "limit_ratio_mean": float(np.nanmean(shift.limit)),
+                "limit_ratio_largest": float(shift.limit[np.nanargmax(np.abs(shift.limit - 1))]),
+                "limit_ratio_rechosen_mean": float(np.nanmean(shift.rechosen)),
+                "kept_signal_shift_mean": float(np.mean(shift.kept_signal)),
+                "kept_signal_shift_largest": float(np.max(np.abs(shift.kept_signal))),
+            }
+        )
+    return entries
+
+
+def landscape_entry(
+    scores: ScoredCandidates,
+    chooser: Chooser,
+    thresholds: Sequence[Choice],
+    categories: Sequence[Choice],
+    full_limit: FullLimit,
+    unit_yield: float,
+) -> dict[str, Any]:
+    """Expected limit of one cut by mass and share of the signal kept, and where the choices lie in it."""
+    step = max(len(chooser.masses) // LANDSCAPE_MASSES, 1)
+    masses = chooser.masses[::step]
+    sigma = np.interp(masses, chooser.masses, chooser.half_width) / full_limit.peak_sigma
+    found = cut_landscape(
+        scores, masses, sigma, n_cuts=LANDSCAPE_CUTS, full_limit=full_limit, mass_range=chooser.mass_range,
+        peak_sigma=full_limit.peak_sigma,
+    )  # fmt: skip
+
+    def kept(choices: Sequence[Choice]) -> NDArray[np.float64]:
+        return np.asarray(np.mean([choice.curves.edges(masses) for choice in choices], axis=0), np.float64)
+
+    return {
+        "masses": masses.tolist(),
+        "kept_signal": found.kept_signal.tolist(),
+        "expected_limit": [_numbers(row / unit_yield, 5) for row in found.value],
+        "threshold": kept(thresholds)[:, 0].tolist(),
+        "categories": kept(categories).tolist(),
+    }
+
+
+def _numbers(values: NDArray, digits: int = 7) -> list[float | None]:
+    """Finite numbers with some significant digits, None for the others."""
+    return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in values]

@@ -1,0 +1,92 @@
+"""Pictures of the working points of a run: boundaries, efficiencies, landscape, losses of simpler choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darksieve.evaluation.plots import choices, efficiency
+from darksieve.evaluation.plots.style import Drawing, Stamp
+
+NAMES = {
+    "no_classifier": "no classifier",
+    "rectangular": "rectangular cuts",
+    "global_threshold": "global threshold (Punzi)",
+    "threshold": "threshold by mass",
+    "categories": "categories",
+}
+
+
+def draw_working_points(
+    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+) -> dict[str, Drawing]:
+    """Boundaries, efficiency and share of the ceiling against mass, by name of the picture."""
+    points = [p for p in document["points"] if p["channel"] == channel]
+    if not points:
+        return {}
+    n = int(document["n_categories"])
+    masses = np.array([p["mass"] for p in points[::n]])
+
+    def column(name: str, category: int) -> NDArray[np.float64]:
+        return _numbers([p.get(name) for p in points[category::n]])
+
+    names = [f"category {c + 1}" if n > 1 else "threshold" for c in range(n)]
+    boundaries = {name: column("score_low", c) for c, name in enumerate(names)}
+    kept = {name: column("signal_efficiency", c) for c, name in enumerate(names)}
+    if n > 1:
+        kept = {"all": np.sum(list(kept.values()), axis=0), **kept}
+    out = {
+        "boundaries": efficiency.draw_boundaries(masses, boundaries, stamp=stamp, vetoes=vetoes),
+        "efficiency": efficiency.draw_signal_efficiency(masses, kept, stamp=stamp, vetoes=vetoes),
+    }
+    percent = column("percent_of_ceiling", 0)
+    if np.isfinite(percent).any():
+        label = f"{n} categories" if n > 1 else "threshold"
+        errors = column("percent_of_ceiling_error", 0)
+        out["ceiling"] = efficiency.draw_percent_of_ceiling(
+            masses,
+            {label: percent},
+            stamp=stamp,
+            errors={label: errors} if np.isfinite(errors).any() else None,
+            vetoes=vetoes,
+        )
+    return out
+
+
+def draw_choices(
+    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+) -> dict[str, Drawing]:
+    """The landscape of one cut and what simpler choices lose, by name of the picture."""
+    out = {}
+    landscape = document["landscape"].get(channel)
+    if landscape is not None:
+        out["landscape"] = choices.draw_landscape(
+            landscape["masses"],
+            landscape["kept_signal"],
+            np.array([_numbers(row) for row in landscape["expected_limit"]]),
+            stamp=stamp,
+            threshold=landscape["threshold"],
+            categories=landscape["categories"],
+            vetoes=vetoes,
+        )
+    compared = document["comparison"].get(channel)
+    if compared is not None and len(compared["limits"]) > 1:
+        limits = {name: _numbers(values) for name, values in compared["limits"].items()}
+        best = list(limits)[-1]
+        losses = {NAMES[name]: values / limits[best] for name, values in limits.items() if name != best}
+        errors = {
+            NAMES[name]: _numbers(compared["ratio_errors"][name]) * losses[NAMES[name]]
+            for name in limits
+            if name in compared["ratio_errors"] and name != best
+        }
+        out["losses"] = choices.draw_losses(
+            compared["masses"], losses, stamp=stamp, errors=errors, vetoes=vetoes, best=NAMES[best]
+        )
+    return out
+
+
+def _numbers(values: list[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)

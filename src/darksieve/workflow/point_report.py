@@ -1,0 +1,115 @@
+"""The report's section on working points: simpler choices beside the one made, robustness, honesty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from darksieve.evaluation.report import Cell, Figure, Link, ReportSection, Table
+from darksieve.workflow.point_pictures import NAMES
+
+N_ROWS = 16  # masses in a table
+PICTURES = (
+    ("boundaries_*", "Score boundaries"),
+    ("efficiency_*", "Signal efficiency"),
+    ("ceiling_*", "Share of the score's own ceiling"),
+    ("landscape_*", "Landscape of one cut"),
+    ("losses_*", "What a simpler choice loses"),
+    ("spectrum_*", "Spectrum after selection"),
+)
+_FACTS = (
+    "mean_optimism",
+    "mean_optimism_error",
+    "freedom_in_mass",
+    "largest_tail_spread",
+    "more_simulation",
+)
+
+
+def working_points_section(document: Mapping[str, Any], figures: Sequence[Figure]) -> ReportSection:
+    """The section from ``working_points.json`` and the pictures that were drawn of it."""
+    if document["points"]:
+        paragraphs = [
+            "Boundaries are chosen in rotation: every simulated event is counted by boundaries that other"
+            " events chose. The ceiling is the expected limit of the score used in full. Optimism is the limit"
+            " over the one that each event would have been quoted with had it been counted where it chose."
+            " The tail spread is by how much the limits differ between families that continue the background"
+            " beyond the simulation; more simulation is how many times more background events every category"
+            " needs to be judged without its neighbours in mass."
+        ]
+    else:
+        paragraphs = ["There is no classifier: every selected candidate is kept."]
+    facts: dict[str, Cell] = {}
+    for channel, entry in document["choice"].items():
+        for key in _FACTS:
+            value = entry.get(key)
+            if isinstance(value, list):
+                value = ", ".join(map(str, value))
+            facts[f"{channel}: {key.replace('_', ' ')}"] = value
+        facts[f"{channel}: points by status"] = _statuses(document, channel)
+    tables = [_comparison(document, channel, entry) for channel, entry in document["comparison"].items()]
+    tables += [_robustness(channel, rows) for channel, rows in document["robustness"].items() if rows]
+    for channel, entry in document["comparison"].items():
+        for order, masses in entry["out_of_order"].items():
+            text = f"at {len(masses)} of {len(entry['masses'])} masses" if masses else "at no mass"
+            facts[f"{channel}: {order.replace('_', ' ')} fails by 3 σ"] = text
+    links = [Link("working_points.json", "working_points.json")]
+    return ReportSection(
+        "working_points", paragraphs=paragraphs, facts=facts, tables=tables, figures=figures, links=links
+    )
+
+
+def _statuses(document: Mapping[str, Any], channel: str) -> str:
+    states = [p["status"] for p in document["points"] if p["channel"] == channel]
+    names, counts = np.unique(states, return_counts=True)
+    return ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in zip(names, counts, strict=True))
+
+
+def _comparison(document: Mapping[str, Any], channel: str, entry: Mapping[str, Any]) -> Table:
+    limits, errors = entry["limits"], entry["errors"]
+    unit = document["limit_on"]["unit"]
+    names = list(limits)
+    step = max(len(entry["masses"]) // N_ROWS, 1)
+    rows: list[list[Cell]] = []
+    for i in range(0, len(entry["masses"]), step):
+        row: list[Cell] = [entry["masses"][i]]
+        for name in names:
+            error = errors.get(name)
+            value = limits[name][i]
+            has_error = error is not None and error[i] is not None and value
+            row.append(value if not has_error else f"{value:.4g} ± {error[i]:.1g}")
+        first, last = limits[names[0]][i], limits[names[-1]][i]
+        row.append(first / last if first and last else None)
+        rows.append(row)
+    columns = ["mass [GeV]", *(NAMES[name] for name in names), "gained in all"]
+    shown = "" if unit == "1" else f" [{unit}]"
+    note = "Errors are of the simulation, by event; choices at one mass count the same events."
+    if entry["rectangular"]:
+        note += f" Rectangular cuts on {', '.join(entry['rectangular'])}, both ends, by mass."
+    title = f"Median expected limit{shown} by choice, channel {channel}"
+    return Table(title, columns, rows, note=note, links=[Link("working_points.json", "working_points.json")])
+
+
+def _robustness(channel: str, entries: Sequence[Mapping[str, Any]]) -> Table:
+    rows: list[list[Cell]] = [
+        [
+            f"{entry['cause']} {100 * entry['size']:+.3g} %",
+            entry["limit_ratio_mean"],
+            entry["limit_ratio_largest"],
+            entry["limit_ratio_rechosen_mean"],
+            entry["kept_signal_shift_mean"],
+            entry["kept_signal_shift_largest"],
+        ]
+        for entry in entries
+    ]
+    columns = [
+        "moved by",
+        "limit / nominal, mean",
+        "furthest from 1",
+        "chosen anew, mean",
+        "shift of the signal kept, mean",
+        "largest",
+    ]
+    return Table(f"If the simulation is wrong by its uncertainties, channel {channel}", columns, rows)
