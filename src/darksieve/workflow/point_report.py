@@ -33,8 +33,8 @@ def working_points_section(document: Mapping[str, Any], figures: Sequence[Figure
     if document["points"]:
         paragraphs = [
             "Boundaries are chosen in rotation: every simulated event is counted by boundaries that other"
-            " events chose. The ceiling is the expected limit of the score used in full. Optimism is the limit"
-            " over the one that each event would have been quoted with had it been counted where it chose."
+            " events chose. The ceiling is the expected limit of the score used in full. Optimism is"
+            " the limit over the one that would have been quoted had events been counted where they chose."
             " The tail spread is by how much the limits differ between families that continue the background"
             " beyond the simulation; more simulation is how many times more background events every category"
             " needs to be judged without its neighbours in mass."
