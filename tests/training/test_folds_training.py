@@ -6,6 +6,7 @@ from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
 from darksieve.datasets.folds import fold_of, part_of
 from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.errors import InputError
+from darksieve.models import bdt_blocks
 from darksieve.models.bundle import Bundle
 from darksieve.models.estimator import MODELS, PHOTON_FEATURES
 from darksieve.training.decorrelation import Decorrelation
@@ -295,3 +296,13 @@ def test_finished_folds_from_blocks_are_not_redone(events, tmp_path):
 def test_a_network_is_not_fitted_from_blocks(events):
     with pytest.raises(InputError, match="not fitted from blocks"):
         quick(events, "photon_network", rows_per_block=500)
+
+
+def test_many_rows_are_quantised_on_disk_and_nothing_is_left_there(events, tmp_path, monkeypatch):
+    monkeypatch.setattr(bdt_blocks, "EXTERNAL_ABOVE", 100)
+    (tmp_path / "fold0" / "matrices-of-a-killed-fit").mkdir(parents=True)
+    _, on_disk, _ = quick(events, rows_per_block=500, checkpoint_dir=tmp_path)
+    monkeypatch.undo()
+    _, in_memory, _ = quick(events, rows_per_block=500)
+    np.testing.assert_allclose(on_disk.score, in_memory.score, atol=1e-5)
+    assert {path.name for path in (tmp_path / "fold0").iterdir()} == {"fold.json", "model"}

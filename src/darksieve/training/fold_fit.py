@@ -154,6 +154,8 @@ def _fit_blocks(
     from darksieve.models.bdt_blocks import EXTERNAL_ABOVE
 
     assert isinstance(classifier, Bdt)
+    for left in task.directory.glob("matrices-*"):  # of a killed fit
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=task.directory, prefix="matrices-") as folder:
         classifier.fit_blocks(
             blocks,
