@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from darksieve.datasets.rows import Rows
 from darksieve.errors import InputError
 
+_ROWS_AT_FIRST = 2_000_000
 _GROWTH = 1.25  # of the memory for marks, where it is full
 
 
@@ -26,7 +27,7 @@ class DuplicateSearch:
     """Marks of the rows of a stream: 8 bytes per row that passed the selections, 10 at most."""
 
     def __init__(self) -> None:
-        self._marks = np.empty(0, dtype=np.uint64)
+        self._marks = np.empty(_ROWS_AT_FIRST, dtype=np.uint64)  # takes memory only as it is filled
         self._n = 0
 
     def add(self, marks: NDArray[np.uint64]) -> None:

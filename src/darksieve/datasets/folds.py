@@ -102,9 +102,15 @@ def hash_event_key(columns: Mapping[str, NDArray], period: str | None = None) ->
         )
     total: NDArray[np.uint64] | None = None
     for name, values in columns.items():
-        one = _mix(_as_integers(name, values) ^ _stream(f"event key {name}"))
+        whole = _as_integers(name, values)
+        if len(whole) and (whole == whole[0]).all():  # experiment and run, for most of a file
+            whole = whole[:1]
+        one = _mix(whole ^ _stream(f"event key {name}"))
         total = one if total is None else total + one
+        n_rows = len(values)
     assert total is not None
+    if len(total) < n_rows:
+        total = np.repeat(total, n_rows)
     if period is not None:
         total += _stream(f"period {period}")
     return _mix(total)

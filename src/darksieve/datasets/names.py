@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from darksieve.errors import InputError, nearest
 
@@ -36,6 +37,7 @@ _CHARACTERS = {escape: character for character, escape in _ESCAPES.items()}
 _ESCAPED = re.compile("|".join(_CHARACTERS))
 
 
+@lru_cache(maxsize=10_000)  # the files of a sample have the same names
 def root_name(name: str) -> str:
     """The ROOT-compatible form of a basf2 name; a name that is ROOT-compatible stays as it is."""
     escaped = "".join(_ESCAPES.get(character, character) for character in name)

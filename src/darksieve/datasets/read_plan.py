@@ -31,6 +31,7 @@ class ReadPlan:
 
     Attributes:
         files: The files, with the type and kind of each branch that is needed.
+        missing_values: Needed branch -> values that mean "missing" in it, where there are any.
         types: Needed branch -> type in memory: wider than the file's where a sentinel becomes NaN.
         out: Columns of the events.
         key: Branches of the event key that the files have.
@@ -86,8 +87,10 @@ class ReadPlan:
         needed = dict.fromkeys([*plain, *self._branches_of(used)])
         self.files: SampleFiles = check_sample(sample, needed, needed_by, trees, self._may_be_lists(plain))
         self._check_lists()
+        values = {name: self.sentinels.values_of(name) for name in self.files.types}
+        self.missing_values = {name: of_name for name, of_name in values.items() if of_name}
         self.types: Mapping[str, np.dtype] = {
-            name: self.sentinels.type_of(dtype) if self.sentinels.values_of(name) else dtype
+            name: self.sentinels.type_of(dtype) if name in self.missing_values else dtype
             for name, dtype in self.files.types.items()
         }
         self.nan_is_missing = self._nan_is_missing()

@@ -26,7 +26,7 @@ from darksieve.datasets.kinematic_fit import fit_photons, fit_photons_present
 from darksieve.datasets.missing import without_sentinels
 from darksieve.datasets.read_plan import CANDIDATE, ReadPlan
 from darksieve.datasets.read_recipe import ReadRecipe
-from darksieve.datasets.rows import Rows, whole_events
+from darksieve.datasets.rows import RowBuffer, Rows, whole_events
 from darksieve.datasets.tree_info import TreeInfo
 from darksieve.datasets.weight_policy import WeightPolicy
 from darksieve.datasets.weights import PolicyEffect
@@ -83,7 +83,7 @@ class SampleReader:
             passes = whole_events(passes, events.add)
         for _, rows in passes:
             if len(rows):
-                yield self._events([rows])
+                yield self._events(rows)
         if self.recipe.whole_events and events.repeated()[1]:
             raise InputError(
                 f"sample {self.sample.name}: the candidates of {len(events.repeated()[0])} events are not in "
@@ -104,7 +104,7 @@ class SampleReader:
         info = self.files.trees[0]
         rows = self._rows(info, self._in_memory(info, columns), start)
         position = rows.entry - start
-        return self._events([rows]), position
+        return self._events(rows), position
 
     def read(self, progress: Callable[[int], None] | None = None) -> Events:
         """The whole sample.
@@ -115,15 +115,15 @@ class SampleReader:
         Raises:
             InputError: As :meth:`chunks`.
         """
-        parts: list[Rows] = []
+        buffer = RowBuffer(self.files.n_entries)
         n_before = 0
         for _, rows in self._searched(self._after_policy()):
+            n_read = self.cut_flow.cuts[0].n_after
             if progress is not None:
-                n_read = self.cut_flow.cuts[0].n_after
                 progress(n_read - n_before)
                 n_before = n_read
-            parts.append(rows)
-        events = self._events(parts)
+            buffer.add(rows, n_read)
+        events = self._events(buffer.rows())
         scale = self._policy.rescale()
         return events if scale == 1 else events.with_weight(events.weight * scale)
 
@@ -171,12 +171,11 @@ class SampleReader:
 
     def _in_memory(self, info: TreeInfo, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Branches by their wanted names, in the sample's types and with NaN for what is missing."""
-        names, sentinels = info.names, self.plan.sentinels
         raw = {}
         for wanted, kind in self.plan.types.items():
-            values = columns[names.get(wanted)].astype(kind, copy=False)
-            missing = sentinels.values_of(wanted)
-            raw[wanted] = without_sentinels(values, missing) if missing else values
+            raw[wanted] = columns[info.names.get(wanted)].astype(kind, copy=False)
+        for wanted, missing in self.plan.missing_values.items():
+            raw[wanted] = without_sentinels(raw[wanted], missing)
         return raw
 
     def _rows(self, info: TreeInfo, raw: dict[str, Any], start: int) -> Rows:
@@ -310,25 +309,20 @@ class SampleReader:
             rows.entry[event],
         )
 
-    def _events(self, parts: list[Rows]) -> Events:
-        def joined(arrays: list[NDArray]) -> NDArray:
-            array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+    def _events(self, rows: Rows) -> Events:
+        def own(array: NDArray) -> NDArray:
             array = array if array.base is None else array.copy()
             array.flags.writeable = False  # ours alone: Events need not copy it
             return array
 
-        columns = {}
-        for name in self.plan.out:
-            columns[name] = joined([part.columns.pop(name) for part in parts])
-        n = sum(len(part) for part in parts)
         return Events(
-            columns=columns,
+            columns={name: own(rows.columns[name]) for name in self.plan.out},
             samples=(self.sample.info,),
-            sample_index=np.zeros(n, dtype=np.int16),
-            weight=joined([part.weight for part in parts]),
-            mass=joined([part.mass for part in parts]),
-            key=joined([part.key for part in parts]),
-            candidate=joined([part.candidate for part in parts]),
+            sample_index=np.zeros(len(rows), dtype=np.int16),
+            weight=own(rows.weight),
+            mass=own(rows.mass),
+            key=own(rows.key),
+            candidate=own(rows.candidate),
         )
 
 

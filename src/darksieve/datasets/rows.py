@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_OWN = ("key", "candidate", "mass", "weight", "entry")
+_MARGIN = 1.05  # of the expected number of rows
+
 
 @dataclass
 class Rows:
@@ -52,11 +55,51 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     return Rows(
         {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns},
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("key", "candidate", "mass", "weight", "entry")
-        ),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in _OWN),
     )
+
+
+class RowBuffer:
+    """Rows of a whole sample, put together chunk by chunk in arrays of their own, each copied once.
+
+    Args:
+        n_entries: Entries that will be read; the arrays are made for as many rows as the chunks so far let
+            expect of them, and grow where that is too few.
+    """
+
+    def __init__(self, n_entries: int) -> None:
+        self._n_entries = n_entries
+        self._arrays: dict[str, NDArray] = {}
+        self._capacity = 0
+        self._n = 0
+
+    def add(self, rows: Rows, n_read: int) -> None:
+        """Append a chunk; ``n_read`` entries were read for all chunks so far."""
+        end = self._n + len(rows)
+        given = {**rows.columns, **{name: getattr(rows, name) for name in _OWN}}
+        if end > self._capacity or not self._arrays:
+            self._capacity = max(end, int(_MARGIN * end / max(n_read, 1) * self._n_entries))
+            if not self._arrays:
+                self._arrays = {name: np.empty(self._capacity, v.dtype) for name, v in given.items()}
+            for array in self._arrays.values():
+                array.resize(self._capacity, refcheck=False)
+        for name, values in given.items():
+            self._arrays[name][self._n : end] = values
+        self._n = end
+
+    def rows(self) -> Rows:
+        """All rows; the buffer is empty afterwards.
+
+        Raises:
+            ValueError: If no chunk was added.
+        """
+        if not self._arrays:
+            raise ValueError("no chunk was added")
+        for array in self._arrays.values():
+            array.resize(self._n, refcheck=False)
+        columns, self._arrays = self._arrays, {}
+        own = {name: columns.pop(name) for name in _OWN}
+        return Rows(columns, **own)
 
 
 def whole_events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ class TreeInfo:
         """File and tree, for messages."""
         return f"{self.path}:{self.tree}" if self.tree else str(self.path)
 
-    @property
+    @cached_property
     def names(self) -> BranchNames:
         """The branch names, to be found in basf2's or ROOT's form."""
         return BranchNames(self.types, self.place)
