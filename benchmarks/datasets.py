@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import uproot
 
 from darksieve.datasets.beams import Beams
@@ -30,29 +32,48 @@ N_READ = 24
 REPETITIONS = 5
 N_FILES = 8
 SELECT = "b0 > -1 and abs(b1) < 1.5"
+KEY = ("__experiment__", "__run__", "__event__", "__candidate__")
+NEEDED = {*KEY, *(f"b{i}" for i in range(N_READ))}
+LARGE_SET = 10e9  # bytes
+BAR = "> 0.70 of plain uproot's speed"
+
+
+def _chunks(n_rows: int) -> Iterator[dict[str, np.ndarray]]:
+    """Rows of a ntuple of float32 branches, 50k at a time."""
+    rng = np.random.default_rng(1)
+    for start in range(0, n_rows, 50_000):
+        n = min(50_000, n_rows - start)
+        columns: dict[str, np.ndarray] = {f"b{i}": rng.normal(size=n).astype("f4") for i in range(N_BRANCHES)}
+        columns |= {name: np.ones(n, dtype="i4") for name in ("__experiment__", "__run__", "__candidate__")}
+        columns["__event__"] = np.arange(start, start + n, dtype="u4")
+        yield columns
 
 
 def _write_file(path: Path, n_rows: int = N_ROWS) -> None:
-    """A ntuple of float32 branches, ZSTD-1, baskets of 50k rows."""
-    rng = np.random.default_rng(1)
-    names = [f"b{i}" for i in range(N_BRANCHES)]
-    types: dict[str, Any] = {
-        "__experiment__": "i4",
-        "__run__": "i4",
-        "__event__": "u4",
-        "__candidate__": "i4",
-    }
-    types |= dict.fromkeys(names, "f4")
+    """A TTree, ZSTD-1, baskets of 50k rows."""
     with uproot.recreate(path, compression=uproot.ZSTD(1)) as file:
-        tree = file.mktree("ntuple", types)
-        for start in range(0, n_rows, 50_000):
-            n = min(50_000, n_rows - start)
-            columns: dict[str, np.ndarray] = {name: rng.normal(size=n).astype("f4") for name in names}
-            columns |= {
-                name: np.ones(n, dtype="i4") for name in ("__experiment__", "__run__", "__candidate__")
-            }
-            columns["__event__"] = np.arange(start, start + n, dtype="u4")
+        tree = None
+        for columns in _chunks(n_rows):
+            if tree is None:
+                tree = file.mktree("ntuple", {name: values.dtype for name, values in columns.items()})
             tree.extend(columns)
+
+
+def _write_other_formats(rntuple: Path, parquet: Path, n_rows: int = N_ROWS) -> None:
+    """The same rows as an RNTuple and as Parquet, ZSTD-1, clusters and row groups of 50k rows."""
+    with uproot.recreate(rntuple, compression=uproot.ZSTD(1)) as file:
+        ntuple = writer = None
+        for columns in _chunks(n_rows):
+            if ntuple is None:
+                ntuple = file.mkrntuple("ntuple", columns)
+            else:
+                ntuple.extend(columns)
+            table = pa.table(columns)
+            if writer is None:
+                writer = pq.ParquetWriter(parquet, table.schema, compression="zstd", compression_level=1)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
 
 
 def _interleaved_seconds(*runs: Callable[[], Any]) -> list[float]:
@@ -68,27 +89,32 @@ def _interleaved_seconds(*runs: Callable[[], Any]) -> list[float]:
     return [statistics.median(of_run) for of_run in seconds]
 
 
+def _recipe(**more: Any) -> ReadRecipe:
+    return ReadRecipe(tuple(f"b{i}" for i in range(N_READ)), luminosity_fb=1.0, select=SELECT, **more)
+
+
+def _sample(path: Path) -> Sample:
+    return Sample("qed", Role.BACKGROUND, (path,), luminosity_fb=1.0)
+
+
 def measure_reading() -> list[dict[str, Any]]:
     """Reading with a selection, relative to plain uproot on the same branches and file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ntuple.root"
         _write_file(path)
-        wanted = [f"b{i}" for i in range(N_READ)]
-        needed = {*wanted, "__experiment__", "__run__", "__event__", "__candidate__"}
-        sample = Sample("qed", Role.BACKGROUND, (path,), luminosity_fb=1.0)
-        recipe = ReadRecipe(tuple(wanted), luminosity_fb=1.0, select=SELECT)
+        sample, recipe = _sample(path), _recipe()
 
         def plain() -> None:
             with uproot.open(path) as file:
                 for _ in file["ntuple"].iterate(
-                    filter_name=lambda n: n in needed, step_size=50_000, library="np"
+                    filter_name=lambda n: n in NEEDED, step_size=50_000, library="np"
                 ):
                     pass
 
         def plain_with_selection() -> None:
             with uproot.open(path) as file:
                 for c in file["ntuple"].iterate(
-                    filter_name=lambda n: n in needed, step_size=50_000, library="np"
+                    filter_name=lambda n: n in NEEDED, step_size=50_000, library="np"
                 ):
                     passed = (c["b0"] > -1) & (np.abs(c["b1"]) < 1.5)
                     _ = {name: values[passed] for name, values in c.items()}
@@ -99,7 +125,7 @@ def measure_reading() -> list[dict[str, Any]]:
 
         def plain_in_memory() -> None:
             with uproot.open(path) as file:
-                file["ntuple"].arrays(filter_name=lambda n: n in needed, library="np")
+                file["ntuple"].arrays(filter_name=lambda n: n in NEEDED, library="np")
 
         def ours_in_memory() -> None:
             SampleReader(sample, recipe).read()
@@ -107,13 +133,12 @@ def measure_reading() -> list[dict[str, Any]]:
         plain_s, selected_s, ours_s, plain_memory_s, ours_memory_s = _interleaved_seconds(
             plain, plain_with_selection, ours, plain_in_memory, ours_in_memory
         )
-        peaks = [_peak_memory_mb(path, n_files) for n_files in (1, N_FILES)]
-    bar = "> 0.70 of plain uproot's speed"
+        peaks = [_peak_memory_mb(path, n_files)[0] for n_files in (1, N_FILES)]
     return [
         _entry(
-            "reading and selection as a stream (rows/s)",
+            "reading and selection as a stream, duplicates searched (rows/s)",
             N_ROWS / ours_s,
-            bar,
+            BAR,
             f"uproot.iterate on the same branches {N_ROWS / plain_s:.3g} rows/s; "
             f"with the selection in numpy {N_ROWS / selected_s:.3g} rows/s",
             plain_s / ours_s,
@@ -122,7 +147,7 @@ def measure_reading() -> list[dict[str, Any]]:
         _entry(
             "reading and selection of a whole sample, duplicates searched (rows/s)",
             N_ROWS / ours_memory_s,
-            bar,
+            BAR,
             f"uproot's arrays() on the same branches {N_ROWS / plain_memory_s:.3g} rows/s, nothing selected",
             plain_memory_s / ours_memory_s,
             plain_memory_s / ours_memory_s > 0.70,
@@ -138,29 +163,125 @@ def measure_reading() -> list[dict[str, Any]]:
     ]
 
 
+def measure_other_formats() -> list[dict[str, Any]]:
+    """RNTuple and Parquet as a stream, relative to their plain readers on the same columns and file."""
+    with tempfile.TemporaryDirectory() as folder:
+        rntuple, parquet = Path(folder) / "rntuple.root", Path(folder) / "table.parquet"
+        _write_other_formats(rntuple, parquet)
+
+        def plain_rntuple() -> None:
+            with uproot.open(rntuple) as file:
+                for _ in file["ntuple"].iterate(
+                    filter_name=lambda n: n in NEEDED, step_size=50_000, library="np"
+                ):
+                    pass
+
+        def plain_parquet() -> None:
+            with pq.ParquetFile(parquet) as file:
+                for batch in file.iter_batches(50_000, columns=sorted(NEEDED)):
+                    _ = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+
+        def ours(path: Path) -> None:
+            for _ in SampleReader(_sample(path), _recipe()).chunks():
+                pass
+
+        seconds = _interleaved_seconds(
+            plain_rntuple, lambda: ours(rntuple), plain_parquet, lambda: ours(parquet)
+        )
+    entries = []
+    for name, peer, plain_s, ours_s in (
+        ("RNTuple", "uproot's iterate", *seconds[:2]),
+        ("Parquet", "pyarrow's iter_batches, to numpy", *seconds[2:]),
+    ):
+        entries.append(
+            _entry(
+                f"reading and selection of {name} as a stream, duplicates searched (rows/s)",
+                N_ROWS / ours_s,
+                f"> 0.70 of the speed of {peer}",
+                f"{peer} on the same columns {N_ROWS / plain_s:.3g} rows/s, nothing selected",
+                plain_s / ours_s,
+                plain_s / ours_s > 0.70,
+            )
+        )
+    return entries
+
+
+def measure_large_set() -> list[dict[str, Any]]:
+    """Peak memory on 10 GB of files: one file under many names, so its rows are repeated and kept.
+
+    The search for duplicates, which would refuse them, is measured apart, on as many different rows.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ntuple.root"
+        _write_file(path)
+        n_files = int(np.ceil(LARGE_SET / path.stat().st_size))
+        size_gb = n_files * path.stat().st_size / 1e9
+        start = time.perf_counter()
+        peak, n_kept = _peak_memory_mb(path, n_files, SELECT)
+        seconds = time.perf_counter() - start
+    marks_mb = float(_own_process(_SEARCH, str(n_kept))[0])
+    return [
+        _entry(
+            f"peak memory of the stream, {size_gb:.3g} GB of files, {n_files * N_ROWS} rows (MB)",
+            peak,
+            "< 1000 MB",
+            f"{n_kept} rows selected in {seconds:.0f} s",
+            None,
+            peak < 1000,
+        ),
+        _entry(
+            f"the same and the search for duplicates among {n_kept} rows (MB)",
+            peak + marks_mb,
+            "< 1000 MB",
+            f"the search alone: {marks_mb:.0f} MB",
+            None,
+            peak + marks_mb < 1000,
+        ),
+    ]
+
+
 _STREAM = """
 import sys
 from pathlib import Path
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
-sample = Sample("qed", "background", tuple(sys.argv[2:]), luminosity_fb=1.0)
-recipe = ReadRecipe(tuple(f"b{i}" for i in range(int(sys.argv[1]))), luminosity_fb=1.0)
-for _ in SampleReader(sample, recipe).chunks():
-    pass
+sample = Sample("qed", "background", tuple(sys.argv[3:]), luminosity_fb=1.0)
+columns = tuple(f"b{i}" for i in range(int(sys.argv[1])))
+recipe = ReadRecipe(columns, luminosity_fb=1.0, select=sys.argv[2] or None, duplicates="keep")
+n = sum(len(events) for events in SampleReader(sample, recipe).chunks())
 status = Path("/proc/self/status").read_text()  # ru_maxrss would include the process that started this one
-print(float(status.split("VmHWM:")[1].split()[0]) / 1024)
+print(float(status.split("VmHWM:")[1].split()[0]) / 1024, n)
+"""
+_SEARCH = """
+import sys
+from pathlib import Path
+import numpy as np
+from darksieve.datasets.duplicates import DuplicateSearch
+def status(name):
+    return float(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) / 1024
+rng, n, before = np.random.default_rng(1), int(sys.argv[1]), status("VmRSS")
+search = DuplicateSearch()
+for start in range(0, n, 50_000):
+    search.add(rng.integers(0, 2**64, min(50_000, n - start), dtype=np.uint64))
+assert search.repeated()[1] == 0
+print(status("VmHWM") - before)
 """
 
 
-def _peak_memory_mb(path: Path, n_files: int) -> float:
-    """Peak resident memory of a process of its own that streams the file under several names."""
+def _own_process(code: str, *arguments: str) -> list[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _peak_memory_mb(path: Path, n_files: int, select: str = "") -> tuple[float, int]:
+    """Peak resident memory of a process that streams the file under several names, and rows it kept."""
     paths = [path.with_name(f"copy{i}.root") for i in range(n_files)]
     for link in paths:
         if not link.exists():
             link.hardlink_to(path)
-    command = [sys.executable, "-c", _STREAM, str(N_READ), *map(str, paths)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    peak, n_kept = _own_process(_STREAM, str(N_READ), select, *map(str, paths))
+    return float(peak), int(n_kept)
 
 
 def _photons(n: int) -> np.ndarray:
@@ -219,7 +340,12 @@ def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, pa
 
 def measure() -> list[dict[str, Any]]:
     """Every figure of the datasets."""
-    return [*measure_reading(), *measure_candidates()]
+    return [
+        *measure_reading(),
+        *measure_other_formats(),
+        *measure_large_set(),
+        *measure_candidates(),
+    ]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from darksieve.datasets.kinematic_fit import fit_photons, fit_photons_present
 from darksieve.datasets.missing import without_sentinels
 from darksieve.datasets.read_plan import CANDIDATE, ReadPlan
 from darksieve.datasets.read_recipe import ReadRecipe
-from darksieve.datasets.rows import RowBuffer, Rows, whole_events
+from darksieve.datasets.rows import RowBuffer, Rows, take, whole_events
 from darksieve.datasets.tree_info import TreeInfo
 from darksieve.datasets.weight_policy import WeightPolicy
 from darksieve.datasets.weights import PolicyEffect
@@ -192,8 +192,8 @@ class SampleReader:
             passed = np.flatnonzero(expression.select(raw))
             count(f"{whose}: {expression.text}", len(entry), len(passed))
             if len(passed) < len(entry):
-                entry = entry[passed]
-                raw = {name: values.take(passed) for name, values in raw.items()}
+                entry = take(entry, passed)
+                raw = {name: take(values, passed) for name, values in raw.items()}
         mass, weight = self._masses_and_weights(info, raw, entry)
         if self.sample.role is Role.SIGNAL and recipe.signal_share != 1:
             weight = weight * recipe.signal_share
