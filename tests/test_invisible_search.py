@@ -1,0 +1,92 @@
+"""A small search for B+ → π+ X with X invisible runs from generator to limits by its config alone."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("pythia8mc")
+
+from darksieve.config_loading import load_config
+from darksieve.errors import InputError
+from darksieve.workflow.checks import check_search
+
+# samples far too small for a real limit: 0.005/fb of continuum; all numbers are illustrative
+CONFIG = """
+search: pi_invisible
+luminosity_fb: 711
+confidence_level: 0.90
+beams: belle
+samples:
+  signal: {role: signal, simulate: hinv_pi, select: "isSignal == 1",
+           settings: {n_events: 20000, mass_range: [0.5, 3.5], channels: [pi]}}
+  continuum: {role: background, simulate: hinv_continuum, settings: {n_events: 20000, channels: [pi]}}
+  charged: {role: background, simulate: hinv_charged, settings: {n_events: 20000, channels: [pi]}}
+  two_body: {role: background, simulate: hinv_two_body_charged, settings: {n_events: 10000, channels: [pi]}}
+candidates: {select: "nExtraTracks == 0 and tag_Mbc > 5.265"}
+channels:
+  pi: {select: "channel == 1", n_parents: 8.1e8}
+classifiers:
+  - {name: continuum, model: bdt, folds: 2, features: [R2, thrustBm, cosTBTO, cosTBz, "KSFWVariables(hso02)"],
+     options: {n_trees: 30, max_depth: 3, learning_rate: 0.2}}
+working_points: {objective: expected_limit, kind: threshold}
+scan:
+  observable: M2_X
+  range: [1.0, 3.0]
+  masses: [1.0, 2.0, 3.0]
+  background: {family: chebyshev, order: 1, window_sigma: 10}
+  nuisances: {luminosity: 0.014, efficiency: 0.05, width: 0.05, scale_sigma: 0.1}
+  method: asymptotic
+interpretation: {parameter: branching_fraction}
+tracking: {enabled: false}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_the_config_is_checked_without_an_event(config):
+    lines = check_search(load_config(config))
+    assert any("simulated (hinv_two_body_charged)" in line for line in lines)
+
+
+def test_a_missing_branch_is_named_before_any_event(config):
+    config.write_text(CONFIG.replace("cosTBz", "cosTBx"))
+    with pytest.raises(InputError, match=r"simulated.*cosTBx.*cosTB"):
+        check_search(load_config(config))
+
+
+@pytest.mark.slow
+def test_the_search_runs_to_limits_on_the_branching_fraction(config, tmp_path):
+    run = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", "from darksieve.cli import main; main()", "run", str(config), "-o", str(run)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    limits = json.loads((run / "limits.json").read_text())
+    assert [point["mass"] for point in limits["points"]] == [1.0, 2.0, 3.0]
+    for point in limits["points"]:
+        assert point["status"] == "converged"
+        assert point["observed"] is None  # blind
+        # no background at all would give 2.3 events over 8.1e8 parents and some 0.4 % of efficiency: 7e-7
+        assert 3e-7 < point["expected"]["0"] < 1e-3
+    efficiency = [
+        point["signal_efficiency"]
+        for point in json.loads((run / "working_points.json").read_text())["points"]
+    ]
+    # never above the tag's own efficiency, 0.61 % of B+
+    assert all(0 < value < 0.0061 for value in efficiency)
+    assert (run / "report.html").exists()
+    with (run / "limits.csv").open() as file:
+        assert all(math.isfinite(float(row["expected_0"])) for row in csv.DictReader(file))
