@@ -17,6 +17,7 @@ from typing import Any
 MODULES = (
     "simulation",
     "datasets",
+    "cache",
     "features",
     "stream",
     "chunked_training",

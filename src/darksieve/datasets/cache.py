@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -377,13 +378,14 @@ def code_identity(folders: Iterable[Path], packages: Iterable[str]) -> dict[str,
     for folder in folders:
         for path in sorted(folder.glob("*.py")):
             sha.update(path.name.encode() + path.read_bytes())
-    versions = {name: metadata.version(name) for name in packages if _is_installed(name)}
+    versions = {name: version for name in packages if (version := _version(name)) is not None}
     return versions | {"code": sha.hexdigest()}
 
 
-def _is_installed(package: str) -> bool:
+@cache
+def _version(package: str) -> str | None:
+    """Version of a package, None where it is not installed."""
     try:
-        metadata.version(package)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
