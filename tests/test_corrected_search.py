@@ -173,7 +173,10 @@ def check_sizes(folder, table, document):
     ("extra", "message"),
     [
         ("corrections: {pid: {file: none.json}}", r"corrections.pid: .*none.json cannot be read"),
-        ("corrections: {pid: {file: pid.json, samples: [sgnal]}}", "'sgnal' is no simulated sample"),
+        (
+            "corrections: {pid: {file: pid.json, samples: [sgnal]}}",
+            "'sgnal' is no sample of signal or background",
+        ),
         ("corrections: {pid: {file: pid.json, objects: [a]}}", "do not go together; leave out objects"),
         ("corrections: {pid: {fiel: pid.json}}", "corrections.pid.fiel: unknown key; did you mean 'file'"),
     ],

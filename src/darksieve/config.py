@@ -365,10 +365,11 @@ class SearchConfig(Section):
                 raise ValueError(f"channels {without} have no classifier; name them in classifiers.channels")
         for name, correction in self.corrections.items():
             for sample in correction.samples or ():
-                if sample not in self.samples or self.samples[sample].role == "data":
-                    there = [s for s, given in self.samples.items() if given.role != "data"]
+                there = [s for s, given in self.samples.items() if given.role in ("signal", "background")]
+                if sample not in there:
                     raise ValueError(
-                        f"corrections.{name}.samples: {sample!r} is no simulated sample; there are {there}"
+                        f"corrections.{name}.samples: {sample!r} is no sample of signal or background; there are"
+                        f" {there}"
                     )
         for name, given in self.samples.items():
             if given.process is not None and given.process != name and given.process in self.samples:

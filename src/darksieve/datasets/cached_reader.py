@@ -279,7 +279,7 @@ class _Writing:
         self._n_rows = 0
 
     def write(self, events: Events) -> None:
-        """Add rows: one row group for each call, of at most a million rows."""
+        """Add rows: row groups of at most 200 000 rows."""
         if self._making is None or not len(events):
             return
         own = {column: getattr(events, name) for name, column in _OWN.items()}
@@ -297,7 +297,7 @@ class _Writing:
                     write_statistics=False,
                     write_page_checksum=True,
                 )
-            self._writer.write_table(table, row_group_size=1_000_000)
+            self._writer.write_table(table, row_group_size=200_000)
             self._n_rows += len(events)
         except (OSError, pa.ArrowException) as error:
             self._cache.warn(error)
