@@ -368,8 +368,8 @@ class SearchConfig(Section):
                 there = [s for s, given in self.samples.items() if given.role in ("signal", "background")]
                 if sample not in there:
                     raise ValueError(
-                        f"corrections.{name}.samples: {sample!r} is no sample of signal or background; there are"
-                        f" {there}"
+                        f"corrections.{name}.samples: {sample!r} is no sample of signal or background;"
+                        f" there are {there}"
                     )
         for name, given in self.samples.items():
             if given.process is not None and given.process != name and given.process in self.samples:
