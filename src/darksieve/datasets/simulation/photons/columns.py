@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.datasets.simulation.ntuple import Columns, key_columns, rounded
 from darksieve.datasets.simulation.photons.clusters import MERGED, PHOTON, SHAPES, SPLIT_OFF
-from darksieve.datasets.simulation.photons.measurement import N_SELECTED, MeasuredEvents
+from darksieve.datasets.simulation.photons.measurement import MeasuredEvents
+from darksieve.datasets.simulation.photons.settings import PhotonSettings
 
 MASS_BRANCH = "genM_a"
-PHOTON_NAMES = ("gamma1", "gamma2", "gamma3")
+PHOTON_NAMES = ("gamma1", "gamma2", "gamma3", "gamma4")  # the fourth only where there may be four
 _SHAPE_BITS = 12  # mantissa bits kept of cluster variables: 1e-4, far below their spread, and files shrink
 
 
@@ -26,7 +25,7 @@ def _truth(measured: MeasuredEvents, mothers: tuple[int, ...], mass: NDArray[np.
         np.where(measured.kind == MERGED, 22, 0),
     )
     columns: Columns = {}
-    for place, name in enumerate(PHOTON_NAMES):
+    for place, name in enumerate(PHOTON_NAMES[: measured.kind.shape[1]]):
         columns[f"{name}_isSignal"] = (measured.kind[:, place] == PHOTON).astype(np.int32)
         columns[f"{name}_mcPDG"] = pdg[:, place].astype(np.int32)
         columns[f"{name}_genMotherPDG"] = np.where(pdg[:, place] == 22, mother[:, place], 0).astype(np.int32)
@@ -34,9 +33,11 @@ def _truth(measured: MeasuredEvents, mothers: tuple[int, ...], mass: NDArray[np.
     pair = np.full(len(measured.event), -1, dtype=np.int32)
     if len(mothers) == 3 and mothers[1] == mothers[2] != 0:
         from_resonance = (measured.kind == PHOTON) & (measured.photon >= 1)
-        places = from_resonance * np.arange(N_SELECTED)  # pairs (0,1), (0,2), (1,2) are numbered 0, 1, 2
         complete = from_resonance.sum(axis=1) == 2
-        pair[complete] = places.sum(axis=1)[complete] - 1
+        first = from_resonance.argmax(axis=1)
+        second = from_resonance.shape[1] - 1 - from_resonance[:, ::-1].argmax(axis=1)
+        # pairs (0,1), (0,2), (1,2), (0,3), (1,3), (2,3) are numbered 0 to 5
+        pair[complete] = (second * (second - 1) // 2 + first)[complete]
     columns["genPair"] = pair
     columns[MASS_BRANCH] = mass.astype(np.float32)
     return columns
@@ -61,7 +62,7 @@ def ntuple_columns(
     """
     columns: Columns = {}
     shapes = rounded(measured.shapes.astype(np.float32), _SHAPE_BITS)
-    for place, name in enumerate(PHOTON_NAMES):
+    for place, name in enumerate(PHOTON_NAMES[: measured.kind.shape[1]]):
         for component, suffix in enumerate(("px", "py", "pz", "E")):
             columns[f"{name}_{suffix}"] = measured.momenta[:, place, component].astype(np.float32)
         columns[f"{name}_clusterTheta"] = measured.angles[:, place, 0].astype(np.float32)
@@ -69,7 +70,7 @@ def ntuple_columns(
         columns[f"{name}_clusterReg"] = measured.region[:, place]
         for number, variable in enumerate(SHAPES):
             columns[f"{name}_{variable}"] = np.ascontiguousarray(shapes[:, place, number])
-    total = measured.momenta.sum(axis=1)
+    total = np.nansum(measured.momenta, axis=1)
     visible = np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(axis=1), 0))
     columns["M_ggg"] = visible.astype(np.float32)
     if with_truth:
@@ -77,13 +78,17 @@ def ntuple_columns(
     return columns
 
 
-def no_rows(settings: Any) -> Columns:
-    """Branches of simulated samples; they are the same for all settings."""
-    keys = key_columns(np.empty(0, np.uint32), run=0, production=0)
-    return keys | ntuple_columns(MeasuredEvents.none(), mothers=(), mass=np.empty(0))
+def no_rows(settings: PhotonSettings) -> Columns:
+    """Branches of simulated samples, which the selection's number of clusters decides."""
+    return _no_rows(settings, with_truth=True)
 
 
-def no_rows_of_data(settings: Any) -> Columns:
+def no_rows_of_data(settings: PhotonSettings) -> Columns:
     """Branches of pseudo-data, without truth."""
+    return _no_rows(settings, with_truth=False)
+
+
+def _no_rows(settings: PhotonSettings, *, with_truth: bool) -> Columns:
     keys = key_columns(np.empty(0, np.uint32), run=0, production=0)
-    return keys | ntuple_columns(MeasuredEvents.none(), mothers=(), mass=np.empty(0), with_truth=False)
+    none = MeasuredEvents.none(settings.selection.n_places)
+    return keys | ntuple_columns(none, mothers=(), mass=np.empty(0), with_truth=with_truth)

@@ -47,6 +47,10 @@ class CrossSections:
     )
     pi0_to_two_photons: float = _number(0.98823, "1", "B(π0 -> γγ), PDG 2024, from memory")
 
+    lost_track_probability: float = _number(
+        0.01, "1", "probability that the track of a high-momentum electron is not found; illustrative"
+    )
+
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)

@@ -110,6 +110,10 @@ class Detector:
         return self.split_off_probability * np.exp(-above / scale)
 
 
+# fewest and most clusters that pass
+_N_CLUSTERS = {"exactly": (3, 3), "at_least": (3, 10_000), "two_to_four": (2, 4)}
+
+
 @dataclass(frozen=True)
 class Selection:
     """Preselection of events: clusters that count, and how many there are.
@@ -117,7 +121,8 @@ class Selection:
     Attributes:
         min_energy_cms: Smallest measured energy of a cluster in the CMS, GeV.
         min_energy_lab: Smallest measured energy in the laboratory, GeV; fakes below it are not simulated.
-        clusters: ``exactly`` three clusters pass both thresholds, or ``at_least`` three.
+        clusters: ``exactly`` three clusters pass both thresholds, ``at_least`` three, of which the hardest
+            are kept, or ``two_to_four``, all of which are kept.
     """
 
     min_energy_cms: float = 0.5
@@ -125,9 +130,19 @@ class Selection:
     clusters: str = "exactly"
 
     def __post_init__(self) -> None:
-        if self.clusters not in ("exactly", "at_least"):
-            raise InputError(f"selection.clusters is {self.clusters!r}; it is 'exactly' or 'at_least'")
+        if self.clusters not in _N_CLUSTERS:
+            raise InputError(f"selection.clusters is {self.clusters!r}; it is one of {sorted(_N_CLUSTERS)}")
         for name in ("min_energy_cms", "min_energy_lab"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0.05):
                 raise InputError(f"selection.{name} is {value}; clusters start at 0.05 GeV")
+
+    @property
+    def n_clusters(self) -> tuple[int, int]:
+        """Fewest and most clusters of an event."""
+        return _N_CLUSTERS[self.clusters]
+
+    @property
+    def n_places(self) -> int:
+        """Clusters of an event that are kept."""
+        return 4 if self.clusters == "two_to_four" else 3

@@ -25,24 +25,25 @@ from darksieve.datasets.simulation.photons.clusters import (
 from darksieve.datasets.simulation.photons.detector import Detector, Selection
 
 MAX_CLUSTERS = 32
-N_SELECTED = 3
-
 _Numbers = namedtuple("_Numbers", [f.name for f in fields(Detector)])  # type: ignore[misc]  # what numba understands
 
 
 class MeasuredEvents(NamedTuple):
     """Events that pass the preselection, clusters ordered by measured CMS energy, hardest first.
 
+    There are as many places as the selection has, three or four; where an event has fewer clusters, the last
+    places have NaN, region 0 and kind, photon and partner -1.
+
     Attributes:
         event: Position of the event among the generated ones, shape (n,).
-        momenta: Measured laboratory four-momenta in GeV, shape (n, 3, 4).
-        angles: Measured theta and phi, shape (n, 3, 2).
-        shapes: Cluster variables in the order of ``clusters.SHAPES``, shape (n, 3, n_shapes).
-        region: Part of the calorimeter: 1 forward, 2 barrel, 3 backward, shape (n, 3).
-        kind: What made the cluster, one of ``clusters.KINDS``, shape (n, 3).
+        momenta: Measured laboratory four-momenta in GeV, shape (n, n_places, 4).
+        angles: Measured theta and phi, shape (n, n_places, 2).
+        shapes: Cluster variables in the order of ``clusters.SHAPES``, shape (n, n_places, n_shapes).
+        region: Part of the calorimeter: 1 forward, 2 barrel, 3 backward, shape (n, n_places).
+        kind: What made the cluster, one of ``clusters.KINDS``, shape (n, n_places).
         photon: Position of the true photon (of the first of two merged ones, of a split-off's parent), -1 for
-            beam background, shape (n, 3).
-        partner: Position of the second of two merged photons, else -1, shape (n, 3).
+            beam background, shape (n, n_places).
+        partner: Position of the second of two merged photons, else -1, shape (n, n_places).
     """
 
     event: NDArray[np.int64]
@@ -55,14 +56,14 @@ class MeasuredEvents(NamedTuple):
     partner: NDArray[np.int32]
 
     @classmethod
-    def none(cls) -> MeasuredEvents:
+    def none(cls, n_places: int) -> MeasuredEvents:
         """No events."""
-        labels = np.empty((0, N_SELECTED), np.int32)
+        labels = np.empty((0, n_places), np.int32)
         return cls(
             np.empty(0, np.int64),
-            np.empty((0, N_SELECTED, 4)),
-            np.empty((0, N_SELECTED, 2)),
-            np.empty((0, N_SELECTED, len(SHAPES))),
+            np.empty((0, n_places, 4)),
+            np.empty((0, n_places, 2)),
+            np.empty((0, n_places, len(SHAPES))),
             labels, labels, labels, labels,
         )  # fmt: skip
 
@@ -76,7 +77,7 @@ def measure(
     selection: Selection,
     force_fake: bool = False,
 ) -> MeasuredEvents:
-    """Passes true photons through the toy detector and keeps the events with three clusters.
+    """Passes true photons through the toy detector and keeps the events with the wanted number of clusters.
 
     Args:
         cms_momenta: True photon four-momenta in the CMS, GeV, shape (n, n_photons, 4).
@@ -96,7 +97,9 @@ def measure(
             numbers,
             float(selection.min_energy_cms),
             float(selection.min_energy_lab),
-            selection.clusters == "exactly",
+            selection.n_clusters[0],
+            selection.n_clusters[1],
+            selection.n_places,
             force_fake,
         )
     )
@@ -175,14 +178,15 @@ def _draw_fakes(  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _measure(  # type: ignore[no-untyped-def]
-    rng, cms, cms_to_lab, to_cms_energy, det, min_cms, min_lab, exactly, force_fake
+    rng, cms, cms_to_lab, to_cms_energy, det, min_cms, min_lab, fewest, most, n_places, force_fake
 ):
     n_events, n_photons, _ = cms.shape
     index = np.empty(n_events, np.int64)
-    momenta = np.empty((n_events, N_SELECTED, 4))
-    angles = np.empty((n_events, N_SELECTED, 2))
-    shapes = np.empty((n_events, N_SELECTED, len(SHAPES)))
-    labels = np.empty((4, n_events, N_SELECTED), np.int32)
+    momenta = np.full((n_events, n_places, 4), np.nan)
+    angles = np.full((n_events, n_places, 2), np.nan)
+    shapes = np.full((n_events, n_places, len(SHAPES)), np.nan)
+    labels = np.full((4, n_events, n_places), -1, np.int32)
+    labels[0] = 0
     lab = np.empty((n_photons, 4))
     split_rate = np.empty(n_photons)
     has_split_off = np.empty(n_photons, np.bool_)
@@ -316,9 +320,9 @@ def _measure(  # type: ignore[no-untyped-def]
                 energy_cms[c] = -1.0
             else:
                 n_good += 1
-        if n_good < N_SELECTED or (exactly and n_good > N_SELECTED):
+        if n_good < fewest or n_good > most:
             continue
-        for place in range(N_SELECTED):
+        for place in range(min(n_good, n_places)):
             c = int(np.argmax(energy_cms[:n]))
             energy_cms[c] = -2.0
             st = np.sin(theta[c])

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from darksieve.constants import ETA_MASS, ETA_PRIME_MASS
 from darksieve.datasets.events import Role
+from darksieve.datasets.simulation.photons.beyond_leading_order import (
+    FourPhotonSource,
+    RadiativeBhabhaSource,
+)
 from darksieve.datasets.simulation.photons.columns import MASS_BRANCH, no_rows, no_rows_of_data
 from darksieve.datasets.simulation.photons.plans import (
     EVENT_STRIDE,
@@ -75,6 +79,15 @@ def _omega(settings: PhotonSettings) -> Source:
     )
 
 
+def _four_photons(settings: PhotonSettings) -> Source:
+    return FourPhotonSource(settings.beams.sqrt_s, *settings.generator_cuts)
+
+
+def _lost_tracks(settings: PhotonSettings) -> Source:
+    lost = settings.cross_sections.lost_track_probability
+    return RadiativeBhabhaSource(settings.beams.sqrt_s, *settings.generator_cuts, lost)
+
+
 SIGNAL = "gamma_alp"
 PSEUDO_DATA = "gamma_alp_pseudo_data"
 
@@ -85,6 +98,8 @@ _BACKGROUNDS: dict[str, tuple[int, str, Callable[[PhotonSettings], Source]]] = {
     "gamma_eta": (103, "e+e- → γη(→γγ)", _eta),
     "gamma_etaprime": (104, "e+e- → γη'(→γγ)", _etaprime),
     "gamma_omega": (105, "e+e- → γω(→π0γ), initial-state radiation", _omega),
+    "qed_4gamma": (106, "e+e- → γγγγ, a soft photon on the exact γγγ: approximate", _four_photons),
+    "ee_gamma": (107, "e+e- → e+e-γ with both tracks lost: illustrative rate", _lost_tracks),
 }
 _SIGNAL_PRODUCTION, _PSEUDO_DATA_PRODUCTION = 201, 301
 
