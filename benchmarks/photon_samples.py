@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.constants import GEV2_TO_FB
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import (
     AZIMUTH_COLUMNS,
@@ -106,7 +107,8 @@ class Window:
     """Candidates near a mass.
 
     Attributes:
-        background: Columns of QED candidates, and their weights of mean 1.
+        background: Columns of QED candidates.
+        weight: What each stands for, in fb.
         signal: Columns of signal candidates generated at the mass.
     """
 
@@ -147,21 +149,23 @@ def window(
         weights.append(weight[rows])
         w = np.concatenate(weights)
         if w.sum() ** 2 / (w**2).sum() >= n_background:
-            return Window(mass, joined(parts), w / w.mean(), signal)
+            return Window(mass, joined(parts), w / (len(weights) * PROPOSALS), signal)
 
 
 def _weighted_pairs(
     settings: PhotonSettings, mass: float, reach: float, rng: np.random.Generator
 ) -> tuple[Columns, NDArray[np.float64]]:
-    """Measured and fitted pairs of QED photons within a reach of a mass, and their weights.
+    """Measured and fitted pairs of QED photons within a reach of a mass; weights whose mean is in fb.
 
-    Three photons are alike, and each pair of an event is a candidate, so pairs of the phase-space density are
-    drawn and weighted by |M|²: dΦ₃ = dm² (1 - m²/s) dΩ dΩ', up to a constant.
+    Three photons are alike (1/3!), and each of the three pairs of an event is a candidate, so pairs of the
+    phase-space density are drawn, dΦ₃ = dm²/2π · (1 - m²/s)/8π · dΩ/4π · 1/8π · dΩ'/4π, and weighted by |M|².
     """
     sqrt_s = settings.beams.sqrt_s
     min_energy, low, high = settings.generator_cuts
     pole = 0.99  # the recoil's cosine is drawn where detectors see it, by 1/(1 - c²)
-    masses = rng.uniform(max(mass - reach, 0.02), min(mass + reach, sqrt_s - 0.02), PROPOSALS)
+    lightest, heaviest = max(mass - reach, 0.02), min(mass + reach, sqrt_s - 0.02)
+    masses = rng.uniform(lightest, heaviest, PROPOSALS)
+    poles = np.arctanh(min(high, pole)) - np.arctanh(max(low, -pole))
     cosine = pole_cosine(rng, PROPOSALS, max(low, -pole), min(high, pole))
     recoil, pair = photon_and_recoil(sqrt_s, masses, cosine, rng.uniform(-np.pi, np.pi, PROPOSALS))
     first, second = decay_with_photon(pair, masses, 0.0, *uniform_sphere(rng, PROPOSALS))
@@ -169,8 +173,10 @@ def _weighted_pairs(
     cosines = photons[..., 2] / photons[..., 3]
     seen = ((photons[..., 3] > min_energy) & (cosines > low) & (cosines < high)).all(axis=1)
     photons, masses, cosine = photons[seen], masses[seen], cosine[seen]
-    weight = three_photon_matrix_element(photons, sqrt_s) * (1 - cosine**2)
-    weight *= masses * (1 - (masses / sqrt_s) ** 2)
+    matrix_element = three_photon_matrix_element(photons, sqrt_s)
+    density = 2 * masses * (heaviest - lightest) / (2 * np.pi) * (1 - cosine**2) * poles / 2
+    density *= (1 - (masses / sqrt_s) ** 2) / (8 * np.pi) ** 2
+    weight = GEV2_TO_FB * 0.5 * matrix_element * density / (2 * sqrt_s**2)
     measured = measure(
         rng, photons, beams=settings.beams, detector=settings.detector, selection=settings.selection
     )

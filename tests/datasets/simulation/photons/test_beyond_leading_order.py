@@ -102,7 +102,9 @@ def test_events_of_two_to_four_clusters_are_kept_whole():
         np.random.default_rng(4), photons, beams=settings.beams, detector=settings.detector,
         selection=Selection(clusters="at_least"),
     )  # fmt: skip
-    assert len(of_three.event) == pytest.approx((n_clusters >= 3).sum(), abs=5 * np.sqrt(2 * 2000 * 0.9 * 0.1))
+    assert len(of_three.event) == pytest.approx(
+        (n_clusters >= 3).sum(), abs=5 * np.sqrt(2 * 2000 * 0.9 * 0.1)
+    )
     assert of_three.kind.shape[1] == 3
 
 
