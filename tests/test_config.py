@@ -32,7 +32,7 @@ def test_every_preset_survives_a_round_trip_through_its_resolved_form(name, tmp_
         ("scan.range=[0.17, .inf]", r"config error at scan.range: .*two finite numbers"),
         ("working_points.n_masses=5", r"config error at working_points.n_masses: unknown key"),
         ("samples.pseudo_data={role: data, files: [a.root]}", "no sample may be named 'pseudo_data'"),
-        ("classifiers.0.samples=[signal, qed_gamma]", "no 'qed_gamma'; did you mean 'qed_3gamma'"),
+        ("classifiers.0.samples=[signal, qed_3gama]", "no 'qed_3gama'; did you mean 'qed_3gamma'"),
         ("classifiers.0.samples=[qed_3gamma, gamma_gamma]", "samples need a signal and a background"),
         ("classifiers.0.channels=[everything]", "channels has no 'everything'"),
         ("channels={a/b: {}}", r"config error at channels.a/b"),
