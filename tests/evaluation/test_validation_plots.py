@@ -2,12 +2,14 @@
 
 import csv
 import math
+import warnings
 
 import numpy as np
 import pytest
 
 from darksieve.datasets.simulation.validation import Curve, Series
-from darksieve.evaluation.plots.style import Stamp
+from darksieve.evaluation.plots.axes import set_log_y
+from darksieve.evaluation.plots.style import Stamp, new_figure
 from darksieve.evaluation.plots.validation import draw_validation
 
 
@@ -45,6 +47,17 @@ def test_points_have_errors_lines_have_none_and_all_are_in_the_table(logarithmic
     assert float(rows[0]["error"]) == 0.01
     assert rows[3]["error"] == ""
     assert saved.alt == "words"
+
+
+def test_logarithmic_axis_of_data_that_are_all_zero_is_drawn_without_a_warning():
+    figure, axes = new_figure()
+    axes.plot([1.0, 2.0], [0.0, 0.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_log_y(axes, np.zeros(2))
+        figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+    assert 0 < axes.get_ylim()[0] < axes.get_ylim()[1]
 
 
 def test_nothing_to_draw_is_said():

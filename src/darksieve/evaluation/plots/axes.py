@@ -178,8 +178,8 @@ def set_log_y(axes: Axes, *values: Floats, room_above: float = 0.05, room_below:
         low, high = low / 1.5, high * 1.5
     per_share = np.log10(high / low) / (1 - room_above - room_below)
     bottom, top = low / 10 ** (room_below * per_share), high * 10 ** (room_above * per_share)
+    axes.set_ylim(bottom, top)  # first: data without a positive value have no logarithmic range of their own
     axes.set_yscale("log")
-    axes.set_ylim(bottom, top)
     log_ticks(axes.yaxis, bottom, top)
 
 

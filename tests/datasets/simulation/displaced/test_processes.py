@@ -1,5 +1,6 @@
 """Displaced samples: files, keys, truth, streams, refusals, limits of the lifetime."""
 
+import json
 import subprocess
 import sys
 
@@ -194,3 +195,30 @@ def test_command_line_simulates_from_a_config_and_names_a_wrong_setting(tmp_path
     )
     assert wrong.returncode == 2
     assert "hprime_ctau: unknown key" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_whole_search_in_the_counting_regime_gives_limits_and_shows_the_simulation(tmp_path):
+    config = {
+        **CONFIG,
+        "channels": {"mumu": {"select": "xplus_muonID > 0.5 and xminus_muonID > 0.5 and nTracks < 6"}},
+        "scan": {"observable": "hprime_M_mumu", "range": [0.6, 3.9], "masses": [1.0, 3.0], "toys": 200},
+    }
+    config["samples"] = {**CONFIG["samples"]}
+    config["samples"]["kshort"] = {
+        "role": "background", "simulate": "displaced_kshort", "settings": {"n_events": 200_000},
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    done = darksieve(tmp_path, "run", "c.yaml", "-o", "run")
+    assert done.returncode == 0, done.stderr
+    points = json.loads((tmp_path / "run" / "limits.json").read_text())["points"]
+    assert len(points) == 2
+    for point in points:
+        assert point["expected"]["0"] > 0
+        # toys or exact: fewer than 30 background events are expected
+        assert point["method"] != "asymptotic"
+    # a limit of some three events over the efficiency of about 0.2
+    assert 3 < points[1]["expected"]["0"] < 60
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Simulation: Displaced vertices" in page
+    assert "mean proper decay length of K_S" in page
