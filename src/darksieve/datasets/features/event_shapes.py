@@ -40,7 +40,6 @@ EVENT_SHAPES: tuple[str, ...] = (
 ALIASES = {
     "foxWolframR2": "R2",
     **{f"CleoCone({i})": f"CleoConeCS({i})" for i in CONES},
-    **{f"KSFWVariables({name},FS0)": f"KSFWVariables({name})" for name in KSFW_VARIABLES},
 }
 """Other names for the same quantities -> the column's name here."""
 
