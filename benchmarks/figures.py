@@ -16,6 +16,7 @@ from typing import Any
 
 MODULES = (
     "simulation",
+    "bfactory",
     "datasets",
     "cache",
     "features",
