@@ -71,8 +71,9 @@ class Sample:
         n_generated: Generated events, before any acceptance or selection; for discrete masses {mass: events}.
         mass: Generated mass of a signal: a branch, or a number in GeV.
         mass_range: Interval in GeV over which a sample with a mass branch was generated uniformly.
-        weight: Branch that multiplies the weight, for generators whose events are not all alike; its mean
-            over all generated events must be 1.
+        weight: Branch that multiplies the weight. For generators whose events are not all alike its mean
+            over all generated events must be 1; a probability that belongs to the efficiency, as that of a
+            hadronic tag, stays as it is.
         non_finite: What to do with rows that have NaN or infinity in a wanted column: error, drop or keep.
         negative_weights: What to do with rows of negative weight: error, drop, keep, or rescale (|w| for all,
             times what keeps the sample's total).

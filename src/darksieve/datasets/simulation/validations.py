@@ -41,6 +41,12 @@ def _bfactory(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     return validate_bfactory(samples, seed)
 
 
+def _hinv(samples: Sequence[SimulatedFile], seed: int) -> Validation:
+    from darksieve.datasets.simulation.hinv.validation import validate_hinv
+
+    return validate_hinv(samples, seed)
+
+
 def _displaced(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     from darksieve.datasets.simulation.displaced.validation import validate_displaced
 
@@ -68,6 +74,22 @@ FAMILIES: tuple[Family, ...] = (
             "b_to_k_etaprime",
         ),
         _bfactory,
+    ),
+    Family(
+        "hinv",
+        (
+            "hinv_pi",
+            "hinv_k",
+            "hinv_ds",
+            "hinv_p",
+            "hinv_d0",
+            "hinv_continuum",
+            "hinv_charged",
+            "hinv_neutral",
+            "hinv_two_body_charged",
+            "hinv_two_body_neutral",
+        ),
+        _hinv,
     ),
     Family(
         "displaced",
