@@ -181,6 +181,9 @@ def _write(path, rng, n, first, *, signal, shape, tag):
 
 @pytest.mark.slow
 def test_two_stages_run_from_ntuples_to_limits(tmp_path, monkeypatch):
+    import uproot
+
+    from darksieve.inference import apply_bundle
     from darksieve.workflow.chain import run_chain
 
     rng = np.random.default_rng(2)
@@ -200,3 +203,18 @@ def test_two_stages_run_from_ntuples_to_limits(tmp_path, monkeypatch):
         assert len(Scores.load(tmp_path / "run" / "scores" / f"{name}.parquet")) == 55_000
     limits = json.loads((tmp_path / "run" / "limits.json").read_text())["points"]
     assert [point["status"] for point in limits] == ["converged"] * 3
+    boundaries = json.loads((tmp_path / "run" / "working_points.json").read_text())["boundaries"]
+    # the continuum looks like signal to the second classifier, so a cut on the first one pays
+    assert all(b["gates"]["edges"]["continuum"] is not None for b in boundaries.values())
+    assert {b["classifier"] for b in boundaries.values()} == {"tag"}
+
+    bundles = tmp_path / "run" / "bundles"
+    with pytest.raises(InputError, match="apply bundle continuum first"):
+        apply_bundle(bundles / "tag", ["signal.root"], tmp_path / "alone.root")
+    apply_bundle(bundles / "continuum", ["signal.root"], tmp_path / "first.root")
+    apply_bundle(bundles / "tag", ["first.root"], tmp_path / "second.root")
+    with uproot.open(tmp_path / "second.root") as file:
+        applied = file["ntuple"].arrays(["continuum_score", "tag_category", "tag_score"], library="np")
+    cut = applied["tag_category"] == 0
+    assert 0 < cut.mean() < 0.9
+    assert applied["continuum_score"][~cut].min() > applied["continuum_score"][cut].min()

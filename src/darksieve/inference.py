@@ -147,7 +147,20 @@ class _FileScorer:
         expressions = [Expression(b["select"]) for b in self.boundaries.values() if b["select"]]
         selected = [branch for expression in expressions for branch in expression.branches]
         observables = [b["observable"] for b in self.boundaries.values()] or [reading["observable"]]
-        wanted = dict.fromkeys([*bundle.features, *observables, *selected])
+        # scores of classifiers that come before this one, which an earlier apply put into the file
+        self.earlier = {
+            name: f"{name}_score"
+            for b in self.boundaries.values()
+            for name, edges in ((b["gates"] or {}).get("edges") or {}).items()
+            if edges is not None
+        }
+        for name, branch in self.earlier.items():
+            if branch not in self.info.names:
+                raise InputError(
+                    f"{self.info.place} has no branch {branch!r}: categories of {bundle.name} follow a cut on"
+                    f" {name}; apply bundle {name} first, and {bundle.name} to what it writes"
+                )
+        wanted = dict.fromkeys([*bundle.features, *observables, *selected, *self.earlier.values()])
         if self.selects:
             wanted[_SELECTED] = None
         self.keys = [k for k in reading["event_key"] if k in self.info.names]
@@ -234,7 +247,8 @@ class _FileScorer:
             if boundaries.get("period") not in (None, self.period):
                 continue
             observable = np.asarray(events[boundaries["observable"]], float)
-            category = categoriser(boundaries)(observable, score, events.key)
+            scores = {name: np.asarray(events[branch]) for name, branch in self.earlier.items()}
+            category = categoriser(boundaries)(observable, scores | {self.bundle.name: score}, events.key)
             if boundaries["select"]:
                 category = np.where(Expression(boundaries["select"]).select(events.columns), category, 0)
             out = np.where(category > 0, category, out).astype(np.int8)

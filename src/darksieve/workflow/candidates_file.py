@@ -85,9 +85,9 @@ def _scored_parts(context: Context, simulation: Simulation) -> Iterator[Events]:
         if channel in boundaries:
             rows = np.flatnonzero(mask)
             observable = np.asarray(events[boundaries[channel]["observable"]][rows], float)
-            score = columns[f"{of_channel[-1].name}_score"][rows]
+            scores = {c.name: columns[f"{c.name}_score"][rows] for c in of_channel}
             category = np.zeros(len(events), np.int8)
-            category[rows] = categoriser(boundaries[channel])(observable, score, events.key[rows])
+            category[rows] = categoriser(boundaries[channel])(observable, scores, events.key[rows])
             columns[f"category_{channel}"] = category
     for start in range(0, max(len(events), 1), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(events)))

@@ -20,13 +20,14 @@ from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, pos
 from darksieve.evaluation.working_points import WorkingPoints
 from darksieve.models.bundle import attach_working_points
 from darksieve.run_folder import StageRecord
-from darksieve.workflow.cascade import bundle_path
+from darksieve.workflow.cascade import bundle_path, classifiers_of
 from darksieve.workflow.context import Context
 from darksieve.workflow.table import CandidateTable
 
 if TYPE_CHECKING:
     from darksieve.evaluation.choosing import Chooser
     from darksieve.evaluation.full_limit import FullLimit
+    from darksieve.evaluation.gates import Gates
 
 FORMAT = "darksieve-run-working-points/1"
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
@@ -155,7 +156,8 @@ def choose(context: Context) -> None:
         write_json(context.run / "working_points.json", document)
         record.wrote(context.run / "working_points.json")
         for classifier in config.classifiers:
-            attach_working_points(bundle_path(context, classifier), document["boundaries"])
+            own = {c: b for c, b in document["boundaries"].items() if b["classifier"] == classifier.name}
+            attach_working_points(bundle_path(context, classifier), own)
             folder = bundle_path(context, classifier)
             record.wrote(folder / "bundle.json", folder / "working_points.json")
         return _summary(document, len(masses))
@@ -172,13 +174,15 @@ class ChannelChoice:
     full_limit: FullLimit
     chooser: Chooser
     unit_yield: float
+    gates: Gates | None
 
 
 def _channel_choice(
     context: Context, table: CandidateTable, channel: str, shape: SignalShape, masses: NDArray[np.float64]
 ) -> ChannelChoice:
-    from darksieve.evaluation.choosing import Chooser
+    from darksieve.evaluation.choosing import Chooser, check_kind
     from darksieve.evaluation.full_limit import FullLimit
+    from darksieve.evaluation.gates import choose_gates
 
     config = context.config
     wanted = config.working_points
@@ -195,11 +199,27 @@ def _channel_choice(
         limit = make_objective(wanted.objective, confidence_level=config.confidence_level, full_limit=full)
     own = table.of_channel(channel)
     scores = ChannelScores(own, observable_of(context, channel))
-    chooser = Chooser.of(
-        scores, seen, shape.sigma,
-        limit=limit, n_folds=wanted.folds, min_effective_events=wanted.min_effective_events, seed=config.seed,
-    )  # fmt: skip
-    return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel))
+
+    def chooser_of(candidates: ChannelScores) -> Chooser:
+        return Chooser.of(
+            candidates,
+            seen,
+            shape.sigma,
+            limit=limit,
+            n_folds=wanted.folds,
+            min_effective_events=wanted.min_effective_events,
+            seed=config.seed,
+        )
+
+    gates = None
+    chooser = chooser_of(scores)
+    if len(own.scores) > 1:
+        n_categories = check_kind(wanted.kind, wanted.n_categories)
+        gates = choose_gates(chooser, own.scores, limit, n_categories)
+        own = own.select(gates.passed(scores.observable, own.scores, own.key))
+        scores = ChannelScores(own, observable_of(context, channel))
+        chooser = chooser_of(scores)
+    return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel), gates)
 
 
 def _document(
@@ -275,6 +295,8 @@ def _document(
             "select": config.channels[channel].select,
             "observable": observable_of(context, channel),
             "period": config.channels[channel].period,
+            "classifier": classifiers_of(config, channel)[-1].name,
+            "gates": None if part.gates is None else part.gates.to_json(),
         }
         by_threshold, by_category = thresholds[channel], categories[channel]
         document["comparison"][channel] = comparison_entry(
@@ -353,7 +375,7 @@ def _summary(document: Mapping[str, Any], n_masses: int) -> str:
     return f"{text}, {np.mean(reached):.1f} % of the score's ceiling" if reached else text
 
 
-Categorise = Callable[[NDArray[np.float64], NDArray[np.float32], NDArray[np.uint64]], NDArray[np.int8]]
+Categorise = Callable[[NDArray, Mapping[str, NDArray], NDArray[np.uint64]], NDArray[np.int8]]
 
 
 def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]]:
@@ -365,16 +387,24 @@ def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]
 
 
 def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:
-    """Category of candidates from observable, score and event key; 1 for all where nothing was chosen."""
+    """Category of candidates from observable, scores by classifier, and event key; 0 for rejected ones.
+
+    It is 1 for all where nothing was chosen.
+    """
     if boundaries is None:
-        return lambda observable, score, key: np.ones(len(observable), np.int8)
+        return lambda observable, scores, key: np.ones(len(observable), np.int8)
+    from darksieve.evaluation.gates import Gates
+
     points = WorkingPoints.from_document({**boundaries, "points": [], "choice": {}})
     squared = position_of(boundaries["observable"]) == "mass_squared"
 
+    gates = None if boundaries["gates"] is None else Gates.from_json(boundaries["gates"])
+
     def categorise(
-        observable: NDArray[np.float64], score: NDArray[np.float32], key: NDArray[np.uint64]
+        observable: NDArray, scores: Mapping[str, NDArray], key: NDArray[np.uint64]
     ) -> NDArray[np.int8]:
         own = np.sqrt(np.maximum(observable, 0)) if squared else observable
-        return points.category(own, score, key)
+        category = points.category(own, scores[boundaries["classifier"]], key)
+        return category if gates is None else category * gates.passed(own, scores, key)
 
     return categorise

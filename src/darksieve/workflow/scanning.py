@@ -116,7 +116,7 @@ def _inputs_of(
         label=table.label.astype(np.float64),
         is_data=np.zeros(len(table), dtype=bool),
         sample=names[table.sample],
-        category=categorise(table.observable, table.score, table.key).astype(np.int64),
+        category=categorise(table.observable, table.scores, table.key).astype(np.int64),
         bins=bins_of(table, corrections),
     )
     background = background_of(config, name)
@@ -407,7 +407,7 @@ def _count(
                     kept[name].append(of_bundle)
                 for given in inputs:
                     own = table.of_channel(given.name)
-                    category = categorise[given.name](own.observable, own.score, own.key)
+                    category = categorise[given.name](own.observable, own.scores, own.key)
                     for c, channel in enumerate(given.channels, start=1):
                         counts[channel.name] += np.histogram(
                             own.observable[category == c], given.common.edges
