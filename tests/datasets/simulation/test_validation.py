@@ -143,6 +143,7 @@ def test_a_detector_that_is_worse_than_it_says_is_found():
         {"detector": {"beam_background_mean": 0.0, "split_off_probability": 0.0}},
         {"detector": {"barrel_start_deg": 89.9, "barrel_end_deg": 89.95, "backward_start_deg": 155.0}},
         {"selection": {"min_energy_cms": 3.0}},
+        {"selection": {"clusters": "two_to_four", "min_energy_cms": 0.15, "min_energy_lab": 0.1}},
     ],
 )
 def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path):
@@ -154,6 +155,22 @@ def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path):
     (made,) = validate_samples(used, seed=1)
     save_validations([made], tmp_path / "v.json")
     assert load_validations(tmp_path / "v.json")[0].checks == made.checks
+
+
+def test_pairs_with_a_fourth_photon_have_the_resolution_of_the_others(tmp_path):
+    settings = PhotonSettings.from_mapping(
+        {"selection": {"clusters": "two_to_four", "min_energy_cms": 0.15, "min_energy_lab": 0.1}}
+    )
+    path = tmp_path / "s.root"
+    record = simulate("gamma_alp", path, masses={2.0: 8_000}, settings=settings, seed=4)
+    sample = SimulatedFile("signal", path, record)
+    numbers = sample.columns("genPair")["genPair"]
+    assert (numbers > 2).any()  # of pairs with the fourth
+    first, second, _ = photon_validation._true_pairs(sample)
+    assert len(first) == (numbers >= 0).sum()
+    difference = photon_validation._masses(first, second) - 2.0
+    assert np.isfinite(difference).all()
+    assert half_width(difference) < 0.04  # 26 MeV with three clusters
 
 
 def test_a_family_is_measured_only_where_it_has_a_sample():

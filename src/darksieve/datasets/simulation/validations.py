@@ -56,7 +56,16 @@ def _displaced(samples: Sequence[SimulatedFile], seed: int) -> Validation:
 FAMILIES: tuple[Family, ...] = (
     Family(
         "photons",
-        ("qed_3gamma", "gamma_gamma", "gamma_eta", "gamma_etaprime", "gamma_omega", "gamma_alp"),
+        (
+            "qed_3gamma",
+            "gamma_gamma",
+            "gamma_eta",
+            "gamma_etaprime",
+            "gamma_omega",
+            "qed_4gamma",
+            "ee_gamma",
+            "gamma_alp",
+        ),
         _photons,
     ),
     Family(

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.constants import ALPHA_QED, ETA_MASS, ETA_PRIME_MASS, GEV2_TO_FB
+from darksieve.datasets.candidates import RAW_MOMENTUM, photon_momenta
 from darksieve.datasets.simulation.decays import direction, massless
 from darksieve.datasets.simulation.photons.clusters import PHOTON
+from darksieve.datasets.simulation.photons.columns import PHOTON_NAMES
 from darksieve.datasets.simulation.photons.detector import Detector, Selection
 from darksieve.datasets.simulation.photons.measurement import measure
 from darksieve.datasets.simulation.photons.qed import ThreePhotonGenerator
@@ -36,7 +38,7 @@ _MIN_ROWS = 500
 # smearing measured photons once more forgets that the preselection has cut on the first smearing: with
 # thresholds of 0.1, 0.5 and 0.8 GeV in the CMS the width at 0.55 GeV is right to 1.7, 0.9 and 0.3 %
 _SECOND_SMEARING_ERROR = 0.02
-_PAIRS = ((0, 1), (0, 2), (1, 2))
+_PAIRS = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # as genPair numbers them
 
 
 def validate_photons(samples: Sequence[SimulatedFile], seed: int) -> Validation:
@@ -309,11 +311,10 @@ def _by_bin(x: Floats, edges: Floats, values: Floats, statistic: Callable[[Float
 
 def _true_pairs(sample: SimulatedFile) -> tuple[Floats, Floats, NDArray]:
     """Momenta of the two photons of complete true pairs, each (n, 4), and the generated mass (NaN: none)."""
-    names = [f"gamma{i}_{c}" for i in (1, 2, 3) for c in ("px", "py", "pz", "E")]
+    photons = [name for name in PHOTON_NAMES if f"{name}_E" in sample.record.columns]
+    names = [f"{photon}_{c}" for photon in photons for c in RAW_MOMENTUM]
     columns = sample.columns(*names, "genPair", "genM_a")
-    momenta = np.stack(
-        [np.stack([columns[f"gamma{i}_{c}"] for c in ("px", "py", "pz", "E")], -1) for i in (1, 2, 3)], 1
-    ).astype(np.float64)
+    momenta = photon_momenta(columns, photons, RAW_MOMENTUM)
     pair = columns["genPair"]
     complete = np.flatnonzero(pair >= 0)
     places = np.array(_PAIRS)[pair[complete]]
