@@ -10,7 +10,9 @@ import pytest
 import uproot
 
 from darksieve.config_loading import load_config
+from darksieve.datasets.cache import Cache
 from darksieve.datasets.corrections import CorrectionTable
+from darksieve.datasets.reader import SampleReader
 from darksieve.errors import InputError
 from darksieve.workflow.chain import run_chain
 from darksieve.workflow.checks import check_search
@@ -200,3 +202,19 @@ def test_check_says_how_much_of_the_variance_is_kept_and_names_a_missing_branch(
     (folder / "pid.json").write_text(json.dumps(table))
     with pytest.raises(InputError, match="has no branch 'p_k'"):
         check_search(load_config(folder / "search.yaml"))
+
+
+def test_second_run_and_another_luminosity_read_no_file_again(folder, run, tmp_path, monkeypatch):
+    write_table(folder)
+    monkeypatch.setenv("DARKSIEVE_CACHE", "off")
+    uncached, limits = run("uncached", CONFIG + WITH)
+    monkeypatch.setenv("DARKSIEVE_CACHE", str(tmp_path / "cache"))
+    run("first", CONFIG + WITH)
+    assert len(Cache(tmp_path / "cache").entries()) == 3
+    monkeypatch.setattr(SampleReader, "_passes", lambda _: pytest.fail("files were read"))
+    cached, same = run("second", CONFIG + WITH)
+    assert cached == uncached
+    np.testing.assert_array_equal(same, limits)
+    _, worse = run("third", CONFIG + WITH, "luminosity_fb=2844")
+    # four times the background for the same number of parents; counts of a few hundred and more
+    np.testing.assert_allclose(worse / limits, 2, rtol=0.03)

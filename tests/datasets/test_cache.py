@@ -180,6 +180,17 @@ def start(folder, how):
     return process
 
 
+def test_cache_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    put(Cache(tmp_path), "a", b"content")
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", refused)
+    with Cache(tmp_path).open("a") as entry:
+        assert (entry.folder / "data").read_bytes() == b"content"
+
+
 def test_killed_maker_leaves_no_entry_and_what_it_left_is_cleared_by_the_next(tmp_path):
     process = start(tmp_path, "hang")
     cache = Cache(tmp_path)

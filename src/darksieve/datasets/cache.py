@@ -17,6 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -190,7 +191,8 @@ class Cache:
             if os.fstat(lock.fileno()).st_ino != (place / _ABOUT).stat().st_ino:
                 raise FileNotFoundError  # another one by now
             info = _read(place, lock)
-            os.utime(place / _ABOUT)
+            with suppress(PermissionError):  # somebody else's cache, which may only be read
+                os.utime(place / _ABOUT)
         except OSError:  # removed between opening and locking
             lock.close()
             return None
