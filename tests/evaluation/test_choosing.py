@@ -334,3 +334,21 @@ def test_bad_input_is_named(changes, options, message):
     given = {"masses": [1.0, 2.0], "resolution": resolution, "mass_range": (LOW, HIGH)} | options
     with pytest.raises(InputError, match=message):
         choose_working_points(replace(SMALL, **changes), **given)
+
+
+def test_beyond_the_simulation_the_families_of_the_tail_are_stated():
+    # some 60 simulated events in a window, each worth 17: a good cut passes less than one
+    options = {"d": 3.0, "in_window": 1e3}
+    case = gaussian_case(10_000, 4000, seed=8, **options)
+    points = choose_working_points(
+        case, MASSES, resolution, kind="threshold", mass_range=(LOW, HIGH), n_bootstrap=5
+    )
+    figures = points.figures
+    assert (figures.effective_events < 1.5).mean() > 0.5
+    assert np.isin(figures.status, ["too_few_events", "beyond_simulation"]).all()
+    assert (figures.status == "beyond_simulation").any()
+    assert figures.tail_spread.max() > 0.02
+    assert points.choice["more_simulation"] > 50
+    # the tail is known from some ten events of all masses together: a factor of about 1.3 in √b
+    truth = true_limit(points, MASSES, make_objective("expected_limit"), **options)
+    assert np.abs(np.log(figures.expected_limit / truth)).max() < 0.4 + figures.tail_spread.max()
