@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from darksieve.evaluation.gates import Gates
 
 FORMAT = "darksieve-run-working-points/1"
+N_BOOTSTRAP = 25  # an error is known to 14 %
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
 
@@ -208,6 +209,7 @@ def _channel_choice(
             limit=limit,
             n_folds=wanted.folds,
             min_effective_events=wanted.min_effective_events,
+            n_bootstrap=N_BOOTSTRAP,
             seed=config.seed,
         )
 
