@@ -81,6 +81,28 @@ def test_a_blind_run_has_expected_limits_gaps_in_vetoes_and_no_data(run):
     assert coupling["parameter"] == {"name": "g_agammagamma", "unit": "1/GeV"}
 
 
+def test_working_points_stand_beside_simpler_choices_with_their_landscape_and_robustness(run):
+    document = json.loads((run / "working_points.json").read_text())
+    compared = document["comparison"]["all"]
+    assert list(compared["limits"]) == [
+        "no_classifier", "rectangular", "global_threshold", "threshold", "categories",
+    ]  # fmt: skip
+    limits = {name: np.array(values, float) for name, values in compared["limits"].items()}
+    assert (limits["categories"] < limits["no_classifier"]).all()
+    assert np.log(limits["threshold"] / limits["categories"]).mean() > 0
+    quoted = [p["expected_limit"] for p in document["points"][:: document["n_categories"]]]
+    np.testing.assert_allclose(quoted, limits["categories"], rtol=1e-6)
+    causes = [entry["cause"] for entry in document["robustness"]["all"]]
+    assert causes == ["width", "width", "background", "background", "efficiency", "efficiency"]
+    landscape = document["landscape"]["all"]
+    assert np.shape(landscape["expected_limit"]) == (len(landscape["masses"]), len(landscape["kept_signal"]))
+    for name in ("landscape_all", "losses_all"):
+        assert (run / "figures" / f"{name}.png").is_file()
+    text = (run / "report.html").read_text()
+    assert "global threshold (Punzi)" in text
+    assert "If the simulation is wrong by its uncertainties" in text
+
+
 def test_mlflow_holds_the_run_with_its_metrics_by_epoch_digests_bundle_and_pictures(folder, run):
     import mlflow
 
