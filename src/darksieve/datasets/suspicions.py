@@ -100,6 +100,7 @@ def suspicions(
         return []
     columns, _ = next(iterate_branches(info.path, info.tree, set(own.values()), ROWS))
     said = []
+    as_it_is = {*plan.out, *plan.selected_on, *plan.momentum_branches}  # others are scaled, perhaps
     for name, branch in own.items():
         given = columns[branch]
         values = given.values if isinstance(given, Lists) else given
@@ -114,7 +115,7 @@ def suspicions(
                 f"say so: candidates.missing: {{{name!r}: [{found[0]:g}]}}"
             )
         kept = values[~np.isin(values, declared)] if declared else values
-        unit = wrong_unit(name, kept, sqrt_s)
+        unit = wrong_unit(name, kept, sqrt_s) if name in as_it_is else None
         if unit is not None:
             said.append(
                 f"{place} has a median size of {np.nanmedian(np.abs(kept)):.4g} at sqrt(s) = {sqrt_s:.4g} "
