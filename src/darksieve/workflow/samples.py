@@ -252,8 +252,8 @@ def identity_of_inputs(context: Context, names: list[str]) -> Mapping[str, Any]:
     for name in names:
         sample = context.config.samples[name]
         if sample.simulate is not None:
-            policies = [sample.select, sample.non_finite, sample.negative_weights]
-            identity[name] = [*policies, *context.key(f"simulate.{name}")]
+            own = [sample.select, sample.non_finite, sample.negative_weights, sample.process, sample.period]
+            identity[name] = [*own, *context.key(f"simulate.{name}")]
             continue
         files = sample_with_files(name, sample).files
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
