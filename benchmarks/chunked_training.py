@@ -60,7 +60,7 @@ print(auc, peak, trained - read)
 
 def _trained(mode: str, n_rows: int) -> tuple[float, float, float]:
     """Out-of-fold AUC, peak memory in MB and CPU seconds of two folds, in a process of its own."""
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _TRAIN, mode, str(n_rows), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     auc, peak, seconds = map(float, done.stdout.split())
