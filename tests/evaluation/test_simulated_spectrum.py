@@ -2,6 +2,11 @@
 
 import dataclasses
 import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +150,14 @@ def test_stream_writes_no_file(bundle_path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spectrum(bundle_path, request=SampleRequest("qed_3gamma", n_events=500, seed=3))
     assert os.listdir(tmp_path) == []
+
+
+def test_example_of_the_guide_runs(bundle_path, tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "streaming.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    shutil.copytree(bundle_path, tmp_path / "run" / "bundles" / "photons")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) > 1000
