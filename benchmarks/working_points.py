@@ -159,8 +159,8 @@ def three_photon_entries() -> list[dict[str, Any]]:
             masses, counted, seen, chooser.ceiling, limit, chooser.shortcut, limit, 1.0, 400.0
         )
         percent = figures.percent_of_ceiling
-        # at one mass the counts say no better than its error: twenty neighbours together have a worst one
-        worst = float(np.convolve(percent, np.full(20, 1 / 20), mode="valid").min())
+        by_node = _percent_on_the_table(chooser, choices)
+        worst = float(by_node.min())
         error = figures.errors["percent_of_ceiling"].mean()
         what = f"3 photons, exact ratio, {n} {'categories' if n > 1 else 'cut'}: percent of the ceiling"
         entries.append(
@@ -173,7 +173,12 @@ def three_photon_entries() -> list[dict[str, Any]]:
         )
         if worst_bar:
             entries.append(
-                entry(f"{what}, worst 20 masses together", worst, f">= {worst_bar}", worst >= worst_bar)
+                entry(
+                    f"{what}, worst of {len(by_node)} masses, on the smoothed score of all events",
+                    worst,
+                    f">= {worst_bar}",
+                    worst >= worst_bar,
+                )
             )
         else:
             entries.append(_best_cut_entry(chooser, choices))
@@ -182,6 +187,15 @@ def three_photon_entries() -> list[dict[str, Any]]:
         flattery = optimism["mean_optimism"] - 1
         entries.append(entry(f"{what}: optimism - 1", flattery, "< 0.01", abs(flattery) < 0.01))
     return entries
+
+
+def _percent_on_the_table(chooser: Chooser, choices: Sequence[Choice]) -> NDArray:
+    """Percent of the ceiling at each node, both from the same smoothed table: the counts' noise cancels."""
+    table = chooser.fine_table
+    judge = objective_at(chooser.shortcut, table.masses)
+    no_cut = judge(*yields_between(table, np.ones((len(table.masses), 1))))
+    edges = np.mean([choice.curves.edges(table.masses) for choice in choices], axis=0)
+    return np.asarray(100 * chooser.ceiling.relative_limit * no_cut / judge(*yields_between(table, edges)))
 
 
 def _best_cut_entry(chooser: Chooser, choices: Sequence[Choice]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Comparison:
         errors: Choice -> bootstrap error of its limit, same shape.
         ratio_errors: Choice -> error of its limit over that of the next better choice, relative; the two
             count the same events.
+        loss_errors: Choice -> error of its limit over that of the last choice, relative.
         global_thresholds: Score of the global threshold, by fold.
     """
 
@@ -42,6 +43,7 @@ class Comparison:
     limits: Mapping[str, NDArray[np.float64]]
     errors: Mapping[str, NDArray[np.float64]]
     ratio_errors: Mapping[str, NDArray[np.float64]]
+    loss_errors: Mapping[str, NDArray[np.float64]]
     global_thresholds: tuple[float, ...]
 
     def out_of_order(self, n_sigma: float = 3.0) -> dict[str, list[float]]:
@@ -147,7 +149,8 @@ def compare_choices(
         for simpler, better in pairwise(names)
         if simpler in drawn
     }
-    return Comparison(chooser.masses, limits, errors, ratio_errors, cuts)
+    loss_errors = {name: spread_of(drawn[names[-1]] / drawn[name]) for name in names[:-1] if name in drawn}
+    return Comparison(chooser.masses, limits, errors, ratio_errors, loss_errors, cuts)
 
 
 def _thinned(rows: ScoredRows) -> ScoredRows:

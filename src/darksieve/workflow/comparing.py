@@ -51,6 +51,7 @@ def comparison_entry(
         "limits": {name: _numbers(values) for name, values in found.limits.items()},
         "errors": {name: _numbers(values) for name, values in found.errors.items()},
         "ratio_errors": {name: _numbers(values) for name, values in found.ratio_errors.items()},
+        "loss_errors": {name: _numbers(values) for name, values in found.loss_errors.items()},
         "rectangular": list(table.variables),
         "global_thresholds": list(found.global_thresholds),
         "out_of_order": found.out_of_order(),

@@ -78,9 +78,9 @@ def draw_choices(
         best = list(limits)[-1]
         losses = {NAMES[name]: values / limits[best] for name, values in limits.items() if name != best}
         errors = {
-            NAMES[name]: _numbers(compared["ratio_errors"][name]) * losses[NAMES[name]]
+            NAMES[name]: _numbers(compared["loss_errors"][name]) * losses[NAMES[name]]
             for name in limits
-            if name in compared["ratio_errors"] and name != best
+            if name in compared["loss_errors"] and name != best
         }
         out["losses"] = choices.draw_losses(
             compared["masses"], losses, stamp=stamp, errors=errors, vetoes=vetoes, best=NAMES[best]

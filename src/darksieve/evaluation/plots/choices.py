@@ -18,8 +18,8 @@ from darksieve.evaluation.plots.axes import (
 )
 from darksieve.evaluation.plots.efficiency import draw_curves, finish
 from darksieve.evaluation.plots.style import (
-    GREY,
-    ORANGE,
+    BLUE,
+    INK,
     VERMILION,
     Drawing,
     Stamp,
@@ -80,11 +80,11 @@ def draw_landscape(
     filled = np.where(np.isfinite(relative.T), relative.T, 10.0)
     if min(filled.shape) >= 2:
         axes.contour(
-            points, kept, filled, levels=[1 + t for t in TOLERANCES], colors="white",
+            points, kept, filled, levels=[1 + t for t in TOLERANCES], colors=INK,
             linewidths=(1.3, 0.9), linestyles=("-", "--"),
         )  # fmt: skip
-    axes.plot([], [], color=GREY, label=f"within {100 * TOLERANCES[0]:g} % of the best", linewidth=1.3)
-    axes.plot([], [], color=GREY, label=f"within {100 * TOLERANCES[1]:g} %", linewidth=0.9, linestyle="--")
+    axes.plot([], [], color=INK, label=f"within {100 * TOLERANCES[0]:g} % of the best", linewidth=1.3)
+    axes.plot([], [], color=INK, label=f"within {100 * TOLERANCES[1]:g} %", linewidth=0.9, linestyle="--")
     table = {
         "mass_gev": np.repeat(points, len(kept)),
         "kept_signal": np.tile(kept, len(points)),
@@ -103,8 +103,9 @@ def draw_landscape(
             table[f"category_edge_{j + 1}"] = np.repeat(line, len(kept))
             x, y = with_gaps(points, line, gaps)
             label = "edges of the categories" if j == 0 else None
-            axes.plot(x, y, color=ORANGE, linewidth=1.1, linestyle=":", label=label)
-    axes.set_ylim(0.0, 1.0)
+            axes.plot(x, y, color=BLUE, linewidth=1.4, linestyle=":", label=label)
+    axes.set_ylim(0.0, 1.17)  # the legend stands above
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_ylabel("Share of the signal that a cut keeps")
     set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
     mark_vetoes(axes, gaps)
