@@ -4,13 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from darksieve.datasets.simulation.hinv.channels import CHANNELS
-from darksieve.datasets.simulation.hinv.h_candidates import CHANNEL_NUMBERS, find_h
+from darksieve.datasets.simulation.hinv.h_candidates import (
+    CHANNEL_NUMBERS,
+    HCandidates,
+    fast_enough,
+    find_h,
+)
 from darksieve.datasets.simulation.hinv.matching import event_objects, h_is_true, true_bs
 from darksieve.datasets.simulation.hinv.pairs import WRONG, pair_with_tags, rest_of_event, select_pairs
 from darksieve.datasets.simulation.hinv.selection import HSelection
 from darksieve.datasets.simulation.hinv.tag import TagSettings
+from darksieve.datasets.simulation.phase_space import boosted, with_mass
 from darksieve.errors import InputError
 
 N = 120
@@ -123,6 +131,30 @@ def test_recoil_of_the_true_pairs_peaks_at_the_momentum_of_the_channel(seen, bea
     assert np.quantile(np.abs(momentum - np.median(momentum)), 0.68) < 0.012
     assert (pairs.tags.mbc[kept] >= TAG.min_mbc).all()
     assert (found.momentum >= HSelection().min_momentum).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(CHANNELS)),
+    st.floats(0.7, 2.0),
+    st.floats(0, 1),
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+)
+def test_no_candidate_that_may_have_the_momentum_is_dropped_before_the_tag(
+    name, momentum, share, cosine, other_cosine
+):
+    channel, half, min_mbc = CHANNELS[name], 5.29, 5.24
+    p_b = share * np.sqrt(half**2 - min_mbc**2)
+    along = np.array([0.0, np.sqrt(1 - other_cosine**2), other_cosine])
+    b = with_mass(p_b * along[None], channel.b_mass)
+    h = with_mass(momentum * np.array([[np.sqrt(1 - cosine**2), 0.0, cosine]]), channel.h_mass)
+    one, none = np.array([CHANNEL_NUMBERS[name]]), np.array([np.nan])
+    zero = np.zeros(1, dtype=np.int64)
+    candidate = HCandidates(zero, one, zero, zero, zero, boosted(h, b), none, none, none, np.full((1, 4), -1))
+    assert len(fast_enough(candidate, half, min_mbc, momentum - 1e-9)) == 1
+    slow = replace(candidate, momentum=with_mass(np.zeros((1, 3)), channel.h_mass))
+    assert len(fast_enough(slow, half, min_mbc, 0.7)) == 0
 
 
 def test_channels_are_numbered_from_one_in_their_order():
