@@ -17,6 +17,7 @@ from typing import Any
 MODULES = (
     "simulation",
     "bfactory",
+    "invisible",
     "datasets",
     "cache",
     "features",
