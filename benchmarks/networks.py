@@ -275,7 +275,8 @@ def measure(
         )  # fmt: skip
     entries += sculpting(settings, networks["mlp"], n_sculpting)
     entries += interpolation(settings, windows, n_node, n_test)
-    of_graph, of_torch, difference = rates(networks["mlp"], matrix(windows[2.0].background, PHOTON_FEATURES))
+    real = matrix(next(iter(windows.values())).background, PHOTON_FEATURES)
+    of_graph, of_torch, difference = rates(networks["mlp"], real)
     entries.append(
         _number(
             "mlp: candidates a second through ONNX, two threads; peer: torch",
