@@ -69,12 +69,17 @@ def test_a_momentum_that_every_event_has_may_not_be_nan(few_signal_events, tmp_p
 @pytest.mark.slow
 def test_a_search_with_the_set_network_rejects_what_the_leading_order_lacks(tmp_path):
     """Four photons and fake clusters are rejected at 90 % signal efficiency, and it is reported."""
-    sizes = {"signal": 12000, "qed_3gamma": 8000, "qed_4gamma": 3000, "gamma_gamma": 8000}
+    sizes = {"signal": 8000, "qed_3gamma": 5000, "qed_4gamma": 2000, "gamma_gamma": 5000}
     dropped = ("ee_gamma", "gamma_eta", "gamma_etaprime", "gamma_omega")
     config = load_config(
         "gamma_alp_set",
         [f"samples.{name}.settings.n_events={n}" for name, n in sizes.items()]
-        + ["classifiers.0.folds=2", "classifiers.0.options.epochs=3", "tracking.enabled=false"],
+        + [
+            "classifiers.0.folds=2",
+            "classifiers.0.options.epochs=4",
+            "classifiers.0.options.batch_size=1024",
+            "tracking.enabled=false",
+        ],
     )
     samples = {name: sample for name, sample in config.samples.items() if name not in dropped}
     run_chain(config.model_copy(update={"samples": samples}), tmp_path / "run", "train", workers=1)

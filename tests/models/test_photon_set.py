@@ -103,6 +103,16 @@ def test_what_stands_in_for_an_absent_photon_does_not_matter():
         torch.testing.assert_close(network.core(other), network.core(prepared), atol=1e-6, rtol=1e-5)
 
 
+def test_a_photon_of_which_a_value_is_missing_is_absent():
+    network = fitted()
+    X, _ = events(seed=4)
+    X = X[np.isfinite(X[:, FEATURES.index("E_extra")])]
+    without, partly = X.copy(), X.copy()
+    without[:, [FEATURES.index(name) for name in EXTRA_FEATURES]] = np.nan
+    partly[:, FEATURES.index("phi_extra")] = np.nan
+    np.testing.assert_array_equal(network.predict_proba(partly), network.predict_proba(without))
+
+
 def test_photons_share_one_standardisation():
     X, y = events()
     network = fitted().network_

@@ -67,7 +67,10 @@ class PhotonSet(nn.Module):
         """Photons, pairs, context and mask, not standardised yet: (n, n_features) -> (n, n_inputs)."""
         layout = self.layout
         energy, cosine = X[:, list(layout.energy)], X[:, list(layout.cosine)]  # (n, n_photons)
-        there = torch.isfinite(energy)
+        # a photon is there if all that is known of photons is known of it
+        there = torch.isfinite(energy) & torch.isfinite(cosine)
+        for positions in (*layout.variable, *([layout.azimuth] if layout.azimuth else [])):
+            there = there & torch.isfinite(X[:, list(positions)])
         mask = there.to(X.dtype)
         energy, cosine = _filled(energy, there), _filled(cosine, there)
         columns = [safe_log(energy), cosine, safe_log(1 - cosine), safe_log(1 + cosine)]
