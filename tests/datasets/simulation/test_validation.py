@@ -146,7 +146,8 @@ def test_a_detector_that_is_worse_than_it_says_is_found():
         {"selection": {"clusters": "two_to_four", "min_energy_cms": 0.15, "min_energy_lab": 0.1}},
     ],
 )
-def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path):
+def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path, monkeypatch):
+    monkeypatch.setattr(photon_validation, "N_PHOTON_EVENTS", 20_000)
     settings = PhotonSettings.from_mapping(changes)
     record = simulate(
         "gamma_alp", tmp_path / "s.root", n_events=300, mass_range=(0.5, 5.0), settings=settings

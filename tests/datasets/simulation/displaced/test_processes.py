@@ -12,6 +12,7 @@ import uproot
 import yaml
 
 from darksieve.config import SearchConfig
+from darksieve.datasets.simulation.displaced import validation as validation_module
 from darksieve.datasets.simulation.displaced.columns import MASS_BRANCH, no_rows
 from darksieve.datasets.simulation.displaced.processes import DISPLACED_PROCESSES
 from darksieve.datasets.simulation.displaced.settings import DarkSector, DisplacedSettings, Tracker
@@ -146,7 +147,9 @@ def test_every_pull_of_the_validation_is_within_four(validation):
         ({"tracker": {"track_threshold": 3.0}}, False),
     ],
 )
-def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, by_lifetime, tmp_path):
+def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, by_lifetime, tmp_path, monkeypatch):
+    monkeypatch.setattr(validation_module, "N_EVENTS", 10_000)
+    monkeypatch.setattr(validation_module, "N_DIRECT", 5_000)
     settings = DisplacedSettings.from_mapping(changes)
     path = tmp_path / "s.root"
     record = simulate("dark_higgs_mumu", path, masses={0.5: 500}, settings=settings)
