@@ -35,7 +35,9 @@ def slowly(detected, cuts, event, probabilities):
         mesons += [(2, (*pair, i), (), kshorts.momenta[k] + as_pion[i]) for i in pions if i not in pair]
     for i, c, d in ((i, c, d) for i in kaons for c, d in combinations(photons, 2)):
         pi0 = clusters.momenta[c] + clusters.momenta[d]
-        if abs(invariant_mass(pi0) - PI0_MASS) <= cuts.pi0_half_width:
+        softest = min(clusters.energy[c], clusters.energy[d])
+        near_pi0 = abs(invariant_mass(pi0) - PI0_MASS) <= cuts.pi0_half_width
+        if softest >= cuts.min_pi0_photon_energy and near_pi0:
             mesons.append((3, (i,), (c, d), as_kaon[i] + pi0))
     for i, j in permutations(own, 2):
         if i in kaons and j in pions and tracks.charge[i] != tracks.charge[j]:

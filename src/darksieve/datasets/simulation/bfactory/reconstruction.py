@@ -148,7 +148,11 @@ def _mesons(  # type: ignore[no-untyped-def]
             if abs(_mass(four) - KSTAR_ZERO_MASS) < cuts.kstar_half_width:
                 n = _add(mesons, used, n, four, K_PLUS_PION, i, j, -1, -1, -1, -1)
         for c in range(photons[0], photons[1]):
+            if photon_four[c, 3] < cuts.min_pi0_photon_energy:
+                continue
             for d in range(c + 1, photons[1]):
+                if photon_four[d, 3] < cuts.min_pi0_photon_energy:
+                    continue
                 pi0 = photon_four[c] + photon_four[d]
                 if abs(_mass(pi0) - PI0_MASS) > cuts.pi0_half_width:
                     continue

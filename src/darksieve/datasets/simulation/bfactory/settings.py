@@ -49,6 +49,7 @@ class Preselection:
         min_alp_mass: Smallest mass of the two, GeV.
         kstar_half_width: GeV to each side of the K* mass.
         pi0_half_width: GeV to each side of the π0 mass, for K*+ → K+ π0.
+        min_pi0_photon_energy: Of the two photons of that π0, GeV in the laboratory.
     """
 
     min_mbc: float = 5.20
@@ -62,6 +63,7 @@ class Preselection:
     min_alp_mass: float = 0.05
     kstar_half_width: float = 0.10
     pi0_half_width: float = 0.015
+    min_pi0_photon_energy: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
