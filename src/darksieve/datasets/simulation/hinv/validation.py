@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from darksieve.constants import B_PLUS_MASS
 from darksieve.datasets.simulation.bfactory.generation import b_pair_events
 from darksieve.datasets.simulation.hinv.channels import B_PLUS_PDG, B_ZERO_PDG, CHANNELS
 from darksieve.datasets.simulation.hinv.columns import MASS_BRANCH, WEIGHT_BRANCH
@@ -38,7 +39,7 @@ def validate_hinv(samples: Sequence[SimulatedFile], seed: int) -> Validation:
     checks = _tag_efficiencies(rng, settings)
     for sample in samples:
         if sample.record.process in _SIGNALS:
-            checks.extend(_recoil_checks(sample))
+            checks.extend(_recoil_checks(sample, settings))
     return Validation(
         "hinv",
         "B → h X with a hadronic tag",
@@ -68,7 +69,14 @@ def _tag_efficiencies(rng: np.random.Generator, settings: HinvSettings) -> list[
     return checks
 
 
-def _recoil_checks(sample: SimulatedFile) -> list[Check]:
+def _expected_width(settings: HinvSettings, momentum: float) -> float:
+    """Resolution of p_h of a track without tails; its transverse momentum is taken for the whole."""
+    tag = settings.tag.momentum_sigma * momentum / B_PLUS_MASS
+    track = momentum * np.hypot(settings.tracking.curvature * momentum, settings.tracking.scattering)
+    return float(np.hypot(tag, track))
+
+
+def _recoil_checks(sample: SimulatedFile, settings: HinvSettings) -> list[Check]:
     """Median of p_h against two-body kinematics, and its width."""
     channel = _SIGNALS[sample.record.process]
     columns = sample.columns("p_h", MASS_BRANCH, "isSignal")
@@ -81,12 +89,12 @@ def _recoil_checks(sample: SimulatedFile) -> list[Check]:
         quantity = f"median of p_h less its true value, {channel.label}"
         source = "two-body kinematics"
         checks.append(Check.compare(quantity, median, (0.0, 0.0), "MeV", source, scale=1e3))
-    if channel.name == "pi":
-        width, error = grouped_error(difference, half_width)
-        source = "15 MeV of the tag times E_h/m_B, and 0.4 % of a 2.5 GeV track: an estimate"
+    width = grouped_error(difference, half_width)
+    if channel.name == "pi" and known(width):
         quantity = f"half of the central 68 % of p_h, {channel.label}"
-        if known((width, error)):
-            checks.append(Check(quantity, 1e3 * width, 1e3 * error, 12.5, None, "MeV", source))
+        source = "the cores of tag and track in the settings: σ_tag E_h/m_B ⊕ σ_p, at the median momentum"
+        expected = _expected_width(settings, float(np.median(channel.momentum(mass))))
+        checks.append(Check(quantity, 1e3 * width[0], 1e3 * width[1], 1e3 * expected, None, "MeV", source))
     return checks
 
 
