@@ -23,7 +23,7 @@ from darksieve.models.photon_network import torch_threads
 
 N_ROWS = 2_000_000
 REPEATS = 5
-EPOCHS = 3
+EPOCHS = 10  # the default: setting a fit up takes a part of a second
 
 
 def rates(network: Any, X: NDArray[np.float32], n_threads: int = 2) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ from darksieve.datasets.simulation.photons.settings import PhotonSettings
 from darksieve.datasets.simulation.photons.sources import ALP_PDG, ThreePhotonSource, pole_cosine
 from darksieve.datasets.simulation.plans import MassSpectrum
 
-MASS_RANGE = (0.17, 9.8)  # GeV, the scan's
+MASS_RANGE = (0.14, 9.95)  # GeV: beyond the scan, 0.17 to 9.8, by more than its windows
 BLOCK = 20_000  # events of one block of the generators
 PROPOSALS = 50_000  # of importance sampling, drawn at a time
 WANTED = (*KINEMATIC_COLUMNS, *AZIMUTH_COLUMNS)

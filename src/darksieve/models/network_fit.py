@@ -116,12 +116,15 @@ def fit_network(
     """
     accelerator = accelerator_of(options.device)
     loss = loss if loss is not None else CrossEntropy()
-    settings: tuple[Any, ...] = (asdict(options), loss.name)
-    if penalty is not None:
-        of_variables = hashlib.sha256(penalty.variables.tobytes()).hexdigest()
-        settings += (penalty.strength, penalty.max_rows, of_variables)
-    identity = _identity(core, train, validation, settings)
-    state = None if checkpoint is None else load_fit_state(checkpoint, identity)
+    state = None
+    identity = ""
+    if checkpoint is not None:
+        settings: tuple[Any, ...] = (asdict(options), loss.name)
+        if penalty is not None:
+            of_variables = hashlib.sha256(penalty.variables.tobytes()).hexdigest()
+            settings += (penalty.strength, penalty.max_rows, of_variables)
+        identity = _identity(core, train, validation, settings)
+        state = load_fit_state(checkpoint, identity)
     if state is None:
         state = FitState(identity)
     if state.finished(options.epochs, options.patience):
@@ -209,6 +212,11 @@ class _Loop(LightningModule):
         self.summed, self.n_rows = 0.0, 0
         if state.n_epochs:
             core.load_state_dict(state.weights)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        if device.type == "cpu":
+            return batch  # it is there; looking through it costs more than a step should
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def training_step(self, batch: tuple[Rows, Tensor], index: int) -> Tensor:
         rows, which = batch
