@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("pythia8mc")
 
 from darksieve.config_loading import load_config
+from darksieve.datasets.simulation.hinv.channels import CHANNELS
+from darksieve.datasets.simulation.hinv.h_candidates import CHANNEL_NUMBERS
 from darksieve.errors import InputError
 from darksieve.workflow.checks import check_search
 
@@ -55,6 +57,17 @@ def config(tmp_path):
 def test_the_config_is_checked_without_an_event(config):
     lines = check_search(load_config(config))
     assert any("simulated (hinv_two_body_charged)" in line for line in lines)
+
+
+def test_the_preset_of_five_channels_is_checked_and_takes_its_fractions_from_the_simulation():
+    preset = load_config("b_to_h_invisible")
+    assert any("sample signal_d0" in line for line in check_search(preset))
+    for name, channel in CHANNELS.items():
+        assert preset.channels[name].secondary_fraction == pytest.approx(channel.secondary_fraction, rel=2e-3)
+        assert preset.channels[name].select == f"channel == {CHANNEL_NUMBERS[name]}"
+        # 7.72e8 pairs, 51.4 % of them charged, two Bs each
+        share = 0.514 if channel.b_charge else 0.486
+        assert preset.channels[name].n_parents == pytest.approx(2 * 7.72e8 * share, rel=2e-3)
 
 
 def test_a_missing_branch_is_named_before_any_event(config):
