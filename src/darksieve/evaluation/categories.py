@@ -16,7 +16,6 @@ from darksieve.evaluation.objectives import Objective
 
 _WORTH = 1e-3  # of the log objective on events left out, that more freedom in mass has to gain
 _STARTS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
-FEWEST = 10.0  # simulated events of a node that say anything about the score
 _RATIOS = (0.6, 1.0, 1.5, 2.2)  # signal of a category over that of the next purer one, to start from
 _DIFFERENCE = 1e-4
 
@@ -91,9 +90,8 @@ def yields_between(table: FineTable | StackedTable, edges: NDArray) -> tuple[NDA
         edges: Increasing along the last axis, shape (..., n_nodes, n_categories); one for a stacked table.
 
     Returns:
-        Efficiency and expected background, each of the shape of ``edges``. A background counts one simulated
-        event more than was seen, or twice where less than one was: none is driven by an event that happens to
-        be missing, and none is held where the simulation ends.
+        Efficiency and expected background, each of the shape of ``edges``. Every category's background
+        counts one simulated event more than was seen: none is held for pure where an event may be missing.
     """
     if isinstance(table, StackedTable):
         parts = [yields_between(one, edges) for one in table.tables]
@@ -124,10 +122,7 @@ def yields_between(table: FineTable | StackedTable, edges: NDArray) -> tuple[NDA
         return np.maximum(np.diff(at, axis=-1, prepend=0.0), 0.0)
 
     background = between(running_background, table.background)
-    weight = table.event_weight[:, None]
-    nothing = table.counts.sum(axis=1)[:, None] < FEWEST
-    more = np.where(nothing | (background <= 0), weight, np.minimum(weight, background))
-    return between(running_signal, table.signal), background + more
+    return between(running_signal, table.signal), background + table.event_weight[:, None]
 
 
 def optimise_quantiles(
@@ -139,7 +134,7 @@ def optimise_quantiles(
     equal: bool = False,
     n_coefficients: int = 4,
     start: QuantileCurves | None = None,
-    n_iterations: int = 80,
+    n_iterations: int = 200,
 ) -> QuantileCurves:
     """Curves that minimise the mean logarithm of the objective over the table's masses.
 

@@ -7,14 +7,17 @@ with the exact Poisson limit where few events are expected.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import CubicSpline
 from scipy.special import gammaincc, gammainccinv
 
 from darksieve.evaluation.limits.asimov import expected_limits_counting, limit_significance
 
+_LEAST_BACKGROUND = 1e-6  # events; what is fewer changes no limit
 _TINY = 1e-12  # events; keeps logarithms finite in bins without background
 
 
@@ -92,6 +95,14 @@ def sideband_ratio(window_sigma: float = 20.0, peak_sigma: float = 2.0, order: i
     return float(2 * inner / variance)
 
 
+def _less_its_logarithm(x: NDArray) -> NDArray[np.float64]:
+    """x − ln(1 + x), which cancels for small x: there its series."""
+    series = np.full(np.shape(x), 1 / 8)
+    for power in (7, 6, 5, 4, 3, 2):
+        series = 1 / power - x * series
+    return np.where(np.abs(x) < 1e-2, x * x * series, x - np.log1p(x))
+
+
 def _floating_q(strength: NDArray, signal: NDArray, background: NDArray, ratio: NDArray) -> NDArray:
     """q_A summed over bins; in each bin b is known from ratio·b events beside the peak (on/off, profiled)."""
     relative = strength[..., None] * signal / background
@@ -101,7 +112,7 @@ def _floating_q(strength: NDArray, signal: NDArray, background: NDArray, ratio: 
     root = np.sqrt(np.maximum((1 + relative) ** 2 - four_c, 0.0))
     d = -0.5 * four_c / (1 + relative + root)
     total = relative + d
-    per_bin = (total - np.log1p(total)) + ratio * (d - np.log1p(d))
+    per_bin = _less_its_logarithm(total) + ratio * _less_its_logarithm(d)
     return np.asarray(2 * np.sum(background * per_bin, axis=-1))
 
 
@@ -173,8 +184,8 @@ def low_count_correction(
     """Exact over asymptotic median limit, by which an asymptotic limit is multiplied where events are few.
 
     It is the ratio of one bin with the bins' effective background (Σs)²/Σ(s²/b): exact for one bin, an
-    approximation for several. It fades to 1 between the two backgrounds,
-    where it is below 0.7 %: a faster fade makes minima of its own (0.5 %, measured).
+    approximation for several. It fades to 1 between the two backgrounds, where it is
+    below 0.7 %: a faster fade makes minima of its own (0.5 %, measured).
 
     Returns:
         Shape (...,).
@@ -187,9 +198,19 @@ def low_count_correction(
     few = effective < asymptotic_above
     correction = np.ones(effective.shape)
     if np.any(few):
-        at = effective[few]
-        exact = median_limit_exact(at, confidence_level)
-        asymptotic = expected_limits_counting(np.ones((len(at), 1)), at[:, None], confidence_level)
-        fade = np.clip(np.log(asymptotic_above / at) / np.log(asymptotic_above / exact_below), 0.0, 1.0)
-        correction[few] = 1 + fade * (exact / asymptotic - 1)
+        at = np.log(np.clip(effective[few], _LEAST_BACKGROUND, None))
+        fade = np.clip((np.log(asymptotic_above) - at) / np.log(asymptotic_above / exact_below), 0.0, 1.0)
+        correction[few] = 1 + fade * (_exact_over_asymptotic(confidence_level, asymptotic_above)(at) - 1)
     return correction
+
+
+@lru_cache(maxsize=32)
+def _exact_over_asymptotic(confidence_level: float, largest: float) -> CubicSpline:
+    """Ratio of the median limits of one bin against the logarithm of its background.
+
+    A curve, since the inverse incomplete gamma function is good to 1e-8 only, which gradients do not forgive.
+    """
+    at = np.exp(np.linspace(np.log(_LEAST_BACKGROUND), np.log(largest), 800))
+    exact = median_limit_exact(at, confidence_level)
+    asymptotic = expected_limits_counting(np.ones((len(at), 1)), at[:, None], confidence_level)
+    return CubicSpline(np.log(at), exact / asymptotic)

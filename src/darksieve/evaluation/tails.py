@@ -5,8 +5,8 @@ and the background of many classifiers nearly exponentially, too. Families: an e
 93 % quantile of the background, one above its 98.5 % quantile, a generalised Pareto distribution above the
 93 % quantile, and the polynomial in the normal quantile that smooths all fine bins (``ceiling``). They take
 over, smoothly, beyond the last ``TAIL_EVENTS`` simulated events (pooled over neighbouring
-masses): where there is simulation it speaks for itself. Choices are made on the last one, which is smooth
-everywhere.
+masses): where there is simulation it speaks for itself. Choices are made on the last one, with one simulated
+event more in each category: they stay within the simulation, and the families say what is uncertain there.
 
 References:
     J. Pickands, Ann. Statist. 3 (1975) 119 (generalised Pareto tails).
@@ -38,7 +38,8 @@ def tail_tables(table: FineTable) -> dict[str, FineTable]:
         table: Fine bins, purest first; its counts say where the simulation ends.
 
     Returns:
-        Family -> table without replicates, of the same total background above the bin where it takes over.
+        Family -> table without replicates and event weight, of the same background above the bin where it
+        takes over.
     """
     counts = table.counts
     cumulative = np.cumsum(counts, axis=1)
@@ -46,6 +47,7 @@ def tail_tables(table: FineTable) -> dict[str, FineTable]:
     background = np.cumsum(table.background, axis=1)
     smooth = np.log(np.maximum(background, _TINY))
     weight = 1 / (1 + (cumulative / TAIL_EVENTS) ** 4)  # of the family
+    bare = replace(table, replicates=table.replicates[:0], event_weight=np.zeros(len(counts)))
     out = {}
     for family, quantile in _QUANTILES.items():
         # never fitted to less than what it is to continue
@@ -60,8 +62,8 @@ def tail_tables(table: FineTable) -> dict[str, FineTable]:
                 w = weight[i, :k]
                 run[i, :k] = np.exp(w * own + (1 - w) * smooth[i, :k])
         values = np.maximum(np.diff(run, axis=1, prepend=0.0), 0.0)
-        out[family] = replace(table, background=values, replicates=table.replicates[:0])
-    return out | {"normal": replace(table, replicates=table.replicates[:0])}
+        out[family] = replace(bare, background=values)
+    return out | {"normal": bare}
 
 
 def _first(cumulative: NDArray, wanted: NDArray) -> NDArray[np.int64]:
