@@ -139,7 +139,7 @@ def test_a_gpu_that_is_absent_is_refused_and_auto_takes_what_there_is(monkeypatc
 
 def test_precision_is_mixed_on_a_gpu_alone():
     assert precision_of("cpu") == "32-true"
-    assert precision_of("cuda") == "16-mixed"
+    assert precision_of("cuda") == "bf16-mixed"
 
 
 def test_gradients_are_clipped():
