@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from darksieve.evaluation.full_limit import FullLimit
     from darksieve.evaluation.gates import Gates
 
-FORMAT = "darksieve-run-working-points/1"
+FORMAT = "darksieve-run-working-points/2"
 N_BOOTSTRAP = 25  # an error is known to 14 %
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
@@ -138,6 +138,7 @@ def choose(context: Context) -> None:
         mode="json", include={"observable", "range", "step_sigma", "masses", "vetoes"}
     )
     depends_on = [
+        FORMAT,
         context.key("score"),
         config.working_points.model_dump(mode="json"),
         scan,
