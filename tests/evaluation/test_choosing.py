@@ -104,6 +104,7 @@ def test_threshold_reaches_the_limit_of_the_true_optimum_within_a_percent(name):
     assert (reached / best_single_cut(MASSES, objective) < 1.01).all()
 
 
+@pytest.mark.slow
 def test_threshold_from_300_events_a_mass_is_within_a_percent_by_pooling():
     # 300 background events in ±2σ of each part: 600 · 5.5 GeV / 0.08 GeV
     ratios = []
@@ -118,6 +119,7 @@ def test_threshold_from_300_events_a_mass_is_within_a_percent_by_pooling():
     assert np.mean(ratios) < 1.01
 
 
+@pytest.mark.slow
 def test_quoted_figures_are_true_within_their_errors():
     options = {"d": 1.6, "in_window": 1e4, "slope": 0.12}
     case = gaussian_case(60_000, 600_000, seed=3, **options)

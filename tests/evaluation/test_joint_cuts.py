@@ -101,6 +101,7 @@ def test_a_score_without_information_is_not_cut_on():
         assert norm.sf(found.boundaries[0].mean()) > 0.9
 
 
+@pytest.mark.slow
 def test_a_preselection_and_categories_are_better_together_than_categories_alone():
     scored, columns = case_of([1.5, 1.2], in_window=1e4, seed=2)
     chooser = chooser_of(scored)
@@ -162,6 +163,7 @@ def compared():
     return chooser, thresholds, comparison
 
 
+@pytest.mark.slow
 def test_more_effort_gives_better_limits_at_every_mass(compared):
     _, _, comparison = compared
     assert list(comparison.limits) == [
@@ -180,6 +182,7 @@ def test_more_effort_gives_better_limits_at_every_mass(compared):
         assert (comparison.limits[better] < comparison.limits[simpler]).all()
 
 
+@pytest.mark.slow
 def test_a_threshold_by_mass_truly_beats_a_global_one_where_the_score_improves_with_mass(compared):
     chooser, thresholds, comparison = compared
 
@@ -195,6 +198,7 @@ def test_a_threshold_by_mass_truly_beats_a_global_one_where_the_score_improves_w
     assert np.log(overall / by_mass).mean() > 0
 
 
+@pytest.mark.slow
 def test_errors_of_ratios_are_smaller_than_those_of_limits(compared):
     _, _, comparison = compared
     for simpler in (
@@ -218,6 +222,7 @@ def test_global_threshold_is_the_best_of_all_for_equal_masses():
     assert merit(found) < 1.01 * 46.90527
 
 
+@pytest.mark.slow
 def test_uncertainties_move_limits_as_they_must(compared):
     chooser, thresholds, _ = compared
     sizes = {"width": 0.05, "background": 0.1, "efficiency": 0.04}
