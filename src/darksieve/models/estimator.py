@@ -18,6 +18,7 @@ from darksieve.models.penalty import Penalty
 from darksieve.models.photon_columns import may_be_absent
 
 ARCHITECTURES = ("mlp", "attention")
+FINE_TUNINGS = ("none", "expected_limit", "punzi")
 Validation = tuple[NDArray, NDArray, NDArray | None]  # X, y, weights
 EpochCallback = Callable[[int, Mapping[str, float]], None]  # (epoch, {"train_loss": …, "validation_loss": …})
 
@@ -125,6 +126,11 @@ class PhotonNetworkOptions:
         gradient_clip: Greatest norm of the gradient; 0 never clips.
         mass_feature: The candidate's own mass, which conditions the network.
         device: "auto" takes a GPU where there is one (with mixed precision), "cpu" or "cuda".
+        fine_tune: After the cross-entropy, go on with the "expected_limit" or with "punzi" as the loss; the
+            result is kept only where held-out rows gain. Or "none".
+        fine_tune_epochs: Passes over the training rows then.
+        fine_tune_rate: Highest learning rate then.
+        background_error: Relative uncertainty of the background that the sensitivity has.
     """
 
     architecture: str = "mlp"
@@ -140,6 +146,10 @@ class PhotonNetworkOptions:
     gradient_clip: float = 1.0
     mass_feature: str = "M_gg"
     device: str = "auto"
+    fine_tune: str = "none"
+    fine_tune_epochs: int = 20
+    fine_tune_rate: float = 0.002
+    background_error: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
@@ -155,6 +165,10 @@ class PhotonNetworkOptions:
         _need(self, "patience", self.patience >= 0, "not negative")
         _need(self, "gradient_clip", self.gradient_clip >= 0, "not negative")
         _need(self, "device", self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
+        _need(self, "fine_tune", self.fine_tune in FINE_TUNINGS, f"one of {list(FINE_TUNINGS)}")
+        _need(self, "fine_tune_epochs", self.fine_tune_epochs >= 1, "a number of at least 1")
+        _need(self, "fine_tune_rate", 0 < self.fine_tune_rate < 1, "between 0 and 1")
+        _need(self, "background_error", 0 <= self.background_error < 1, "from 0 to 1")
 
 
 Options = BdtOptions | PhotonNetworkOptions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -88,6 +89,10 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         gradient_clip: float = _DEFAULT.gradient_clip,
         mass_feature: str = _DEFAULT.mass_feature,
         device: str = _DEFAULT.device,
+        fine_tune: str = _DEFAULT.fine_tune,
+        fine_tune_epochs: int = _DEFAULT.fine_tune_epochs,
+        fine_tune_rate: float = _DEFAULT.fine_tune_rate,
+        background_error: float = _DEFAULT.background_error,
         features: Sequence[str] | None = None,
         seed: int = 0,
         n_threads: int = 1,
@@ -105,6 +110,10 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         self.gradient_clip = gradient_clip
         self.mass_feature = mass_feature
         self.device = device
+        self.fine_tune = fine_tune
+        self.fine_tune_epochs = fine_tune_epochs
+        self.fine_tune_rate = fine_tune_rate
+        self.background_error = background_error
         self.features = features
         self.seed = seed
         self.n_threads = n_threads
@@ -211,11 +220,96 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         self.network_ = network.eval()
         return self
 
+    def fine_tuned(
+        self,
+        X: NDArray,
+        y: NDArray,
+        sample_weight: NDArray,
+        *,
+        validation: tuple[NDArray, NDArray, NDArray],
+        loss: Loss,
+        beside: tuple[NDArray, NDArray],
+        epochs: int,
+        learning_rate: float,
+        batch_size: int,
+        penalty: Penalty | None = None,
+        on_epoch: EpochCallback | None = None,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """A copy of this fitted network that goes on from its weights with another loss.
+
+        Arguments as of ``fit``; the standardisation stays that of the fit. Epochs are counted on from its.
+
+        Raises:
+            InputError: If the loss explodes.
+        """
+        from darksieve.models.network_fit import FitOptions, Rows, fit_network
+
+        check_is_fitted(self, "network_")
+        tuned = copy.deepcopy(self)
+        network = tuned.network_.train()
+        before = len(self.history_)
+
+        def rows(X: NDArray, y: NDArray, weight: NDArray, beside: NDArray) -> Rows:
+            labels = np.searchsorted(self.classes_, y)
+            weights = _tensor(balanced_weights(labels, weight))
+            return Rows(
+                network.prepare(network.inputs(_tensor(X))), _tensor(labels), weights, self._beside(X, beside)
+            )
+
+        def report(epoch: int, losses: Mapping[str, float]) -> None:
+            if on_epoch is not None:
+                on_epoch(before + epoch, losses)
+
+        options = FitOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=self.weight_decay,
+            patience=epochs,
+            gradient_clip=self.gradient_clip,
+            seed=self.seed,
+            device=self.device,
+        )
+        with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            with torch.no_grad():
+                train = rows(X, y, sample_weight, beside[0])
+                held_out = rows(*validation, beside[1])
+            history = fit_network(
+                network.core, train, held_out, options,
+                loss=loss, penalty=penalty, on_epoch=report, checkpoint=checkpoint,
+            )  # fmt: skip
+        tuned.history_ = [*self.history_, *history]
+        network.eval()
+        return tuned
+
+    def own_mass(self, X: NDArray) -> NDArray[np.float32]:
+        """The candidate's own mass of rows, shape (n,).
+
+        Raises:
+            InputError: If the columns have no names.
+        """
+        if self.features is None:
+            raise InputError("photon_network: the own mass needs the names of the features")
+        return np.asarray(X[:, list(self.features).index(self.mass_feature)])
+
+    def logits(self, X: NDArray) -> NDArray[np.float32]:
+        """Scores before the last function, which has no ties near 0 and 1, shape (n,)."""
+        check_is_fitted(self, "network_")
+        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
+        self._refuse_missing(X)
+        return self._output(X, torch.nn.Identity())
+
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""
         check_is_fitted(self, "network_")
         X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
         self._refuse_missing(X)
+        signal = self._output(X, torch.sigmoid)
+        return np.stack([1 - signal, signal], axis=1)
+
+    def _output(self, X: NDArray, of_logit: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
         n = len(X)
         signal = np.empty(n, dtype=np.float32)
         rows = np.empty((_ROWS_AT_ONCE, X.shape[1]), dtype=np.float32)
@@ -225,8 +319,8 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
                 rows[: len(block)] = block
                 rows[len(block) :] = X[0]
                 logit = self.network_(torch.from_numpy(rows))
-                signal[start : start + len(block)] = torch.sigmoid(logit).numpy()[: len(block)]
-        return np.stack([1 - signal, signal], axis=1)
+                signal[start : start + len(block)] = of_logit(logit).numpy()[: len(block)]
+        return signal
 
     def predict(self, X: NDArray) -> NDArray:
         """The likelier label of each row, shape (n,)."""
@@ -313,7 +407,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         """What the loss sees of rows: their own mass, where it is known, and what is given."""
         parts = [] if beside is None else [np.asarray(beside, dtype=np.float32).reshape(len(X), -1)]
         if self.features is not None:
-            parts.insert(0, X[:, [list(self.features).index(self.mass_feature)]])
+            parts.insert(0, self.own_mass(X)[:, None])
         return _tensor(np.concatenate(parts, axis=1) if parts else np.empty((len(X), 0)))
 
 

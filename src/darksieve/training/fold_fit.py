@@ -19,12 +19,22 @@ from numpy.typing import NDArray
 
 from darksieve.atomic import sha256_of_file, sha256_of_json, write_json
 from darksieve.errors import InputError
-from darksieve.models.estimator import Classifier, Options, load_classifier, make_classifier, read_json
+from darksieve.models.estimator import (
+    Classifier,
+    EpochCallback,
+    Options,
+    PhotonNetworkOptions,
+    load_classifier,
+    make_classifier,
+    read_json,
+)
 from darksieve.models.feature_blocks import FeatureBlocks
 from darksieve.models.penalty import Penalty
+from darksieve.training.limit_rows import LimitRows
 
 FINISHED = "fold.json"
 CHECKPOINT = "checkpoint.ckpt"
+FINE_TUNING_CHECKPOINT = "fine-tuning.ckpt"
 OnFoldEpoch = Callable[[int, int, Mapping[str, float]], None]  # (fold, epoch, losses)
 
 
@@ -42,6 +52,7 @@ class FoldTask:
         validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
         protected: Variables that scores pay for telling of, shape (n, n_variables); None for none.
         penalty_strength: How much they pay.
+        limit_rows: What a sensitivity as the loss needs to know of the rows; None where it is not asked for.
     """
 
     fold: int
@@ -57,6 +68,7 @@ class FoldTask:
     validation: NDArray[np.bool_]
     protected: NDArray[np.float32] | None = None
     penalty_strength: float = 0.0
+    limit_rows: LimitRows | None = None
 
     def identity(self) -> str:
         """SHA-256 of everything that the fitted model depends on."""
@@ -70,6 +82,8 @@ class FoldTask:
         if self.protected is not None:
             sha.update(np.ascontiguousarray(self.protected.T).data)
             sha.update(str(self.penalty_strength).encode())
+        if self.limit_rows is not None:
+            sha.update(self.limit_rows.digest().encode())
         settings = [self.fold, self.model, asdict(self.options), self.features, self.seed, self.n_threads]
         return sha256_of_json([*settings, sha.hexdigest()])
 
@@ -129,6 +143,9 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
             checkpoint=checkpoint,
             penalty=penalty,
         )
+    fine_tuning: dict[str, Any] = {}
+    if task.limit_rows is not None:
+        classifier, fine_tuning = _fine_tune(classifier, task, report, penalty)
     shutil.rmtree(task.directory / "model", ignore_errors=True)
     classifier.save(task.directory / "model")
     files = sorted(path for path in (task.directory / "model").iterdir() if path.is_file())
@@ -136,11 +153,37 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
         "identity": task.identity(),
         "seconds": time.perf_counter() - start,
         "epochs": classifier.history_,
+        "fine_tuning": fine_tuning,
         "files": {f"model/{path.name}": sha256_of_file(path) for path in files},
     }
     write_json(task.directory / FINISHED, record)
     checkpoint.unlink(missing_ok=True)
+    (task.directory / FINE_TUNING_CHECKPOINT).unlink(missing_ok=True)
     return record
+
+
+def _fine_tune(
+    classifier: Classifier, task: FoldTask, on_epoch: EpochCallback | None, penalty: Penalty | None
+) -> tuple[Classifier, dict[str, Any]]:
+    from darksieve.models.photon_network import PhotonNetwork
+    from darksieve.training.fine_tuning import fine_tune
+
+    assert isinstance(classifier, PhotonNetwork)
+    assert isinstance(task.options, PhotonNetworkOptions)
+    assert isinstance(task.X, np.ndarray)
+    assert task.limit_rows is not None
+    return fine_tune(
+        classifier,
+        task.X,
+        task.y,
+        task.weight,
+        task.validation,
+        task.limit_rows,
+        task.options,
+        penalty=penalty,
+        on_epoch=on_epoch,
+        checkpoint=task.directory / FINE_TUNING_CHECKPOINT,
+    )
 
 
 def _fit_blocks(

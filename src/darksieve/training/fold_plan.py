@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import fold_of
 from darksieve.errors import InputError
+from darksieve.training.limit_rows import LimitRows
 from darksieve.training.mass_matching import MassMatching, Target, match_masses
 
 TRUE_PAIR = "is_true_pair"
+_JUDGE_SALT = 1013  # divides the validation part, independently of folds and of itself
 _VALIDATION_SALT = 1009  # divides events into fit and validation independently of their fold
 
 
@@ -109,6 +111,17 @@ class FoldPlanner:
             masses = events[self.mass_column][rows[is_signal[rows]]]
             mass_range = (float(masses.min()), float(masses.max()))
         return FoldPlan(fold, rows, weight, validation, matchings, mass_range)
+
+    def limit_rows(self, plan: FoldPlan) -> LimitRows:
+        """What a sensitivity needs to know of a fold's rows."""
+        events, rows = self.events, plan.rows
+        is_signal = events.is_signal[rows]
+        return LimitRows(
+            yields=events.weight[rows],
+            true_mass=np.where(is_signal, events.mass[rows], np.nan),
+            judges=fold_of(events.key[rows], 2, _JUDGE_SALT) == 0,
+            expected_background=float(events.weight[labelled(events) & ~events.is_signal].sum()),
+        )
 
     def auc(self, plan: FoldPlan, score: NDArray[np.float32]) -> float | None:
         """Area under the ROC curve on the fold that was left out, classes matched as in the training."""

@@ -114,6 +114,8 @@ def train_bundle(
         raise InputError(f"{place}: folds is {n_folds}; it goes from 2 to 127")
     if rows_per_block is not None and not isinstance(parsed, BdtOptions):
         raise InputError(f"{place}: a {model} is not fitted from blocks; its rows must fit in memory")
+    if _fine_tunes(parsed) and validation_share <= 0:
+        raise InputError(f"{place}: fine_tune needs held-out events to judge it: give a validation share")
     columns = [*([mass_column] if mass_column is not None else []), *decorrelation.variables]
     check_features(events, [*columns, *([observable] if observable is not None else [])], place)
     dropped: tuple[DroppedFeature, ...] = ()
@@ -159,6 +161,7 @@ def train_bundle(
                     validation=plan.validation,
                     protected=feature_matrix(events, protected, plan.rows) if protected else None,
                     penalty_strength=decorrelation.strength if protected else 0.0,
+                    limit_rows=planner.limit_rows(plan) if _fine_tunes(parsed) else None,
                 )
                 record = task.finished()
                 if record is None:
@@ -229,6 +232,10 @@ def score_table(
     )
 
 
+def _fine_tunes(options: Options) -> bool:
+    return isinstance(options, PhotonNetworkOptions) and options.fine_tune != "none"
+
+
 class _Plans:
     """The plans of all folds; of rows that are many, made anew when they are needed."""
 
@@ -250,6 +257,8 @@ class _Report:
         self, n_folds: int, options: Options, progress: Progress | None, on_epoch: OnFoldEpoch | None
     ) -> None:
         each = options.epochs if isinstance(options, PhotonNetworkOptions) else options.n_trees
+        if isinstance(options, PhotonNetworkOptions) and _fine_tunes(options):
+            each += options.fine_tune_epochs
         self.total = n_folds * each
         self.done = 0
         self.progress = progress
@@ -296,6 +305,7 @@ def _history(
         auc=planner.auc(plan, score),
         seconds=record["seconds"],
         reused=reused,
+        fine_tuning=record.get("fine_tuning") or None,
     )
 
 

@@ -31,6 +31,8 @@ class FoldHistory:
             fold has only one class.
         seconds: Wall time of the fit.
         reused: The fold was finished in an earlier run.
+        fine_tuning: Loss, held-out gain in the mean log expected limit with its error, whether it was
+            accepted, and its epochs; None where it was not asked for.
     """
 
     fold: int
@@ -42,6 +44,7 @@ class FoldHistory:
     auc: float | None
     seconds: float
     reused: bool = False
+    fine_tuning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
