@@ -24,6 +24,7 @@ MODULES = (
     "stream",
     "chunked_training",
     "networks",
+    "losses",
     "working_points",
     "limits",
     "look_elsewhere",

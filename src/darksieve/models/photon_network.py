@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -238,7 +238,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
     ) -> Self:
         """A copy of this fitted network that goes on from its weights with another loss.
 
-        Arguments as of ``fit``; the standardisation stays that of the fit. Epochs are counted on from its.
+        Arguments as of ``fit``; the standardisation stays that of the fit.
 
         Raises:
             InputError: If the loss explodes.
@@ -248,7 +248,6 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         tuned = copy.deepcopy(self)
         network = tuned.network_.train()
-        before = len(self.history_)
 
         def rows(X: NDArray, y: NDArray, weight: NDArray, beside: NDArray) -> Rows:
             labels = np.searchsorted(self.classes_, y)
@@ -257,20 +256,10 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
                 network.prepare(network.inputs(_tensor(X))), _tensor(labels), weights, self._beside(X, beside)
             )
 
-        def report(epoch: int, losses: Mapping[str, float]) -> None:
-            if on_epoch is not None:
-                on_epoch(before + epoch, losses)
-
         options = FitOptions(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=self.weight_decay,
-            patience=epochs,
-            gradient_clip=self.gradient_clip,
-            seed=self.seed,
-            device=self.device,
-        )
+            epochs, batch_size, learning_rate, self.weight_decay, epochs, self.gradient_clip,
+            self.seed, self.device,
+        )  # fmt: skip
         with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             with torch.no_grad():
@@ -278,7 +267,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
                 held_out = rows(*validation, beside[1])
             history = fit_network(
                 network.core, train, held_out, options,
-                loss=loss, penalty=penalty, on_epoch=report, checkpoint=checkpoint,
+                loss=loss, penalty=penalty, on_epoch=on_epoch, checkpoint=checkpoint,
             )  # fmt: skip
         tuned.history_ = [*self.history_, *history]
         network.eval()
@@ -296,25 +285,21 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
 
     def logits(self, X: NDArray) -> NDArray[np.float32]:
         """Scores before the last function, which has no ties near 0 and 1, shape (n,)."""
-        check_is_fitted(self, "network_")
-        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
-        self._refuse_missing(X)
         return self._output(X, torch.nn.Identity())
 
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""
-        check_is_fitted(self, "network_")
-        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
-        self._refuse_missing(X)
         signal = self._output(X, torch.sigmoid)
         return np.stack([1 - signal, signal], axis=1)
 
     def _output(self, X: NDArray, of_logit: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
-        n = len(X)
-        signal = np.empty(n, dtype=np.float32)
+        check_is_fitted(self, "network_")
+        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
+        self._refuse_missing(X)
+        signal = np.empty(len(X), dtype=np.float32)
         rows = np.empty((_ROWS_AT_ONCE, X.shape[1]), dtype=np.float32)
         with torch_threads(self.n_threads), torch.inference_mode():
-            for start in range(0, n, _ROWS_AT_ONCE):
+            for start in range(0, len(X), _ROWS_AT_ONCE):
                 block = X[start : start + _ROWS_AT_ONCE]
                 rows[: len(block)] = block
                 rows[len(block) :] = X[0]

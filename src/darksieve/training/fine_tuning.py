@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from darksieve.errors import InputError
 from darksieve.models.estimator import EpochCallback, PhotonNetworkOptions
@@ -20,8 +22,9 @@ from darksieve.training.soft_limit import log_expected_limits, log_punzi
 MOST_MASSES = 2000
 _ROWS_OF_A_WINDOW = 100.0  # signal rows of a batch that a window should hold
 _ROWS_OF_A_NODE = 400  # signal rows of a mass at which a sample is judged
-_N_CATEGORIES = 4  # of the loss
+_THRESHOLDS = (0.05, 0.25, 0.5, 0.75)  # of the loss, in signal that lies below
 _N_JUDGED = 6  # equal-signal categories, in which scores are judged
+_N_CUTS = 40  # common cuts that are tried, of equal steps in signal efficiency
 _N_REPLICATES = 100
 _LEAST_ROWS = 100  # of each class in the held-out part
 
@@ -58,9 +61,11 @@ def fine_tune(
     checkpoint: Path | None = None,
     confidence_level: float = 0.95,
 ) -> tuple[PhotonNetwork, dict[str, Any]]:
-    """The network that is to be used, and a record of why.
+    """The network after fine-tuning, and a record that says whether it is ``accepted``.
 
-    Half of the validation part chooses the epoch, the other half accepts or rejects by the expected limit.
+    Half of the validation part chooses the epoch, the other half accepts or rejects by the expected limit:
+    ``expected_limit`` in categories at each mass, ``punzi`` with one cut for all masses, as a trigger has. A
+    score that was turned around is rejected whatever its limit.
 
     Args:
         network: Fitted by cross-entropy; it is left as it is.
@@ -98,6 +103,12 @@ def fine_tune(
         confidence_level=confidence_level,
         background_error=options.background_error,
     )
+    before = len(network.history_)
+
+    def report(epoch: int, losses: Mapping[str, float]) -> None:
+        if on_epoch is not None:
+            on_epoch(before + epoch, losses)
+
     tuned = network.fine_tuned(
         X[fit],
         y[fit],
@@ -109,7 +120,7 @@ def fine_tune(
         learning_rate=options.fine_tune_rate,
         batch_size=batch,
         penalty=penalty,
-        on_epoch=on_epoch,
+        on_epoch=report,
         checkpoint=checkpoint,
     )
     gain = held_out_gain(
@@ -122,7 +133,9 @@ def fine_tune(
         expected_background=rows.expected_background,
         confidence_level=confidence_level,
         background_error=options.background_error,
+        common_cut=objective == "punzi",
     )
+    auc = float(roc_auc_score(is_signal[judge], tuned.logits(X[judge])))
     record = {
         "loss": objective,
         "n_masses": len(hypotheses.masses),
@@ -130,10 +143,11 @@ def fine_tune(
         "n_held_out": int(np.count_nonzero(judge)),
         "gain_log_limit": gain.value,
         "gain_error": gain.error,
-        "accepted": gain.accepted,
-        "epochs": tuned.history_[len(network.history_) :],
+        "auc": auc,
+        "accepted": gain.accepted and auc > 0.5,
+        "epochs": tuned.history_[before:],
     }
-    return (tuned if gain.accepted else network), record
+    return tuned, record
 
 
 def mass_hypotheses(
@@ -212,29 +226,32 @@ def _boundaries(
     objective: Objective, logits: NDArray, own: NDArray, is_signal: NDArray, rows: LimitRows, fit: NDArray,
     hypotheses: MassHypotheses, options: PhotonNetworkOptions,
 ) -> Boundaries:  # fmt: skip
-    """Equal-signal thresholds at each mass for the limit; the best single threshold for Punzi."""
+    """Equal-signal thresholds at each mass for the limit; the best common one for Punzi."""
     nodes = _Nodes.of(own[is_signal], hypotheses)
     node = nodes.node(own)
-    yields = rows.yields[fit]
-    scale = rows.expected_background / yields[~is_signal].sum()
-    found = []
-    for i in range(len(nodes)):
-        here = node == i
-        z = logits[here & is_signal]
-        if objective == "expected_limit":
-            found.append(np.quantile(z, np.arange(1, _N_CATEGORIES) / _N_CATEGORIES))
-            continue
-        efficiencies = np.linspace(0.2, 0.98, 40)
-        cuts = np.quantile(z, 1 - efficiencies)
-        b = here & ~is_signal
-        order = np.argsort(logits[b])
-        summed = np.concatenate([[0.0], np.cumsum(yields[b][order][::-1])])
-        passing = summed[len(order) - np.searchsorted(logits[b][order], cuts)]
-        passing = np.maximum(passing * scale * nodes.to_window[i], 1e-3)
-        merit = log_punzi(efficiencies, passing, background_error=options.background_error)[0]
-        found.append(cuts[[int(np.argmin(merit))]])
     centres = (nodes.edges[:-1] + nodes.edges[1:]) / 2
-    return Boundaries.of(centres, np.array(found))
+    if objective == "expected_limit":
+        found = [np.quantile(logits[(node == i) & is_signal], _THRESHOLDS) for i in range(len(nodes))]
+        return Boundaries.of(centres, np.array(found))
+    yields = rows.yields[fit]
+    cuts = np.quantile(logits[is_signal], np.arange(1, _N_CUTS) / _N_CUTS)
+    cell = node * _N_CUTS + np.searchsorted(cuts, logits, side="right")
+    signal, background = (_above(cell, node >= 0, c, yields, len(nodes)) for c in (is_signal, ~is_signal))
+    scale = rows.expected_background / yields[~is_signal].sum() * nodes.to_window[:, None]
+    merit = log_punzi(
+        signal / signal[:, :1] + 1e-6, background * scale + 1e-3, background_error=options.background_error
+    )[0].mean(axis=0)
+    best = max(int(np.argmin(merit)), 1)
+    return Boundaries.of(centres, np.full((len(centres), 1), cuts[best - 1]))
+
+
+def _above(
+    cell: NDArray, inside: NDArray, of_class: NDArray, weight: NDArray, n_nodes: int
+) -> NDArray[np.float64]:
+    """Weight above each of the common cuts (the first: everything) at each node, shape (n_nodes, _N_CUTS)."""
+    pick = inside & of_class
+    table = np.bincount(cell[pick], weight[pick], n_nodes * _N_CUTS).reshape(n_nodes, _N_CUTS)
+    return np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
 
 
 def held_out_gain(
@@ -248,9 +265,10 @@ def held_out_gain(
     expected_background: float,
     confidence_level: float = 0.95,
     background_error: float = 0.0,
+    common_cut: bool = False,
     seed: int = 0,
 ) -> Gain:
-    """What a second score gains over a first in the expected limit, each in six equal-signal categories.
+    """What a second score gains over a first in the expected limit.
 
     Args:
         before, after: Scores of the same rows, which trained neither, shape (n,).
@@ -258,38 +276,59 @@ def held_out_gain(
         yields: As of ``LimitRows``.
         hypotheses: Their windows are what background is scaled to.
         expected_background: Events of the whole sample.
+        common_cut: With the best cut that is the same at all masses; else in six equal-signal categories at
+            each mass.
         seed: Of the bootstrap.
     """
     nodes = _Nodes.of(own[is_signal], hypotheses)
     node = nodes.node(own)
     inside = node >= 0
-    cells = []
-    for score in (before, after):
-        category = np.zeros(len(own), np.int64)
-        for i in range(len(nodes)):
-            here = node == i
-            cuts = np.quantile(score[here & is_signal], np.arange(1, _N_JUDGED) / _N_JUDGED)
-            category[here] = np.searchsorted(cuts, score[here], side="right")
-        cells.append(node * _N_JUDGED + category)
     typical = yields[~is_signal].sum() / np.count_nonzero(~is_signal)
+    cells = [
+        _common_cells(score, node, is_signal) if common_cut else _category_cells(score, node, is_signal)
+        for score in (before, after)
+    ]
 
     def mean_log_limit(cell: NDArray, counts: NDArray) -> float:
-        tables = []
-        for of_class in (is_signal, ~is_signal):
-            pick = inside & of_class
-            weight = counts[pick] * yields[pick]
-            summed = np.bincount(cell[pick], weight, len(nodes) * _N_JUDGED)
-            tables.append(summed.reshape(len(nodes), _N_JUDGED))
-        signal, background = tables
-        scale = expected_background / (counts * yields)[~is_signal].sum()
-        background = (background + 0.5 * typical) * scale * nodes.to_window[:, None]
+        weight = counts * yields
+        scale = expected_background / weight[~is_signal].sum() * nodes.to_window[:, None]
+        if common_cut:
+            signal, background = (
+                _above(cell, inside, c, weight, len(nodes)) for c in (is_signal, ~is_signal)
+            )
+            signal = signal / signal[:, :1] + 1e-6
+            n_in_limit = 1
+        else:
+            signal, background = (
+                np.bincount(cell[inside & c], weight[inside & c], len(nodes) * _N_JUDGED).reshape(
+                    len(nodes), -1
+                )
+                for c in (is_signal, ~is_signal)
+            )
+            signal = signal / signal.sum(axis=1, keepdims=True)
+            n_in_limit = _N_JUDGED
+        background = (background + 0.5 * typical) * scale
         limits, _, _ = log_expected_limits(
-            signal / signal.sum(axis=1, keepdims=True), background,
+            signal.reshape(-1, n_in_limit), background.reshape(-1, n_in_limit),
             confidence_level=confidence_level, background_error=background_error,
         )  # fmt: skip
-        return float(limits.mean())
+        return float(limits.reshape(len(nodes), -1).mean(axis=0).min())
 
     rng = np.random.default_rng(seed)
     replicates = [np.ones(len(own)), *rng.poisson(1.0, (_N_REPLICATES, len(own))).astype(float)]
     gains = [mean_log_limit(cells[0], r) - mean_log_limit(cells[1], r) for r in replicates]
     return Gain(gains[0], float(np.std(gains[1:], ddof=1)))
+
+
+def _common_cells(score: NDArray, node: NDArray, is_signal: NDArray) -> NDArray[np.intp]:
+    cuts = np.quantile(score[is_signal], np.arange(1, _N_CUTS) / _N_CUTS)
+    return node * _N_CUTS + np.searchsorted(cuts, score, side="right")
+
+
+def _category_cells(score: NDArray, node: NDArray, is_signal: NDArray) -> NDArray[np.intp]:
+    category = np.zeros(len(score), np.intp)
+    for i in np.unique(node[node >= 0]):
+        here = node == i
+        cuts = np.quantile(score[here & is_signal], np.arange(1, _N_JUDGED) / _N_JUDGED)
+        category[here] = np.searchsorted(cuts, score[here], side="right")
+    return node * _N_JUDGED + category

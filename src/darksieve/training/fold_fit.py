@@ -145,7 +145,8 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
         )
     fine_tuning: dict[str, Any] = {}
     if task.limit_rows is not None:
-        classifier, fine_tuning = _fine_tune(classifier, task, report, penalty)
+        tuned, fine_tuning = _fine_tune(classifier, task, report, penalty)
+        classifier = tuned if fine_tuning["accepted"] else classifier
     shutil.rmtree(task.directory / "model", ignore_errors=True)
     classifier.save(task.directory / "model")
     files = sorted(path for path in (task.directory / "model").iterdir() if path.is_file())

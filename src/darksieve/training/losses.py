@@ -176,8 +176,8 @@ class SensitivityLoss:
     """Mean over mass hypotheses of the log expected limit, or of Punzi's log minimum cross section.
 
     Soft categories: an event is above a threshold with the probability sigmoid((logit − threshold)/
-    temperature). ``expected_limit`` counts in all categories between thresholds and below the lowest;
-    ``punzi`` only above its one threshold.
+    temperature). ``expected_limit`` counts in the categories above the lowest threshold, ``punzi`` above its
+    one. What lies below is lost, which tells the score its direction: categories alone do not.
 
     Yields of a batch estimate those of the sample without bias, but the logarithm of a limit is not linear in
     them: with n_s and n_b rows in a window the loss is off by about 1/(2 n_s) − 1/(4 n_b) per category, whose
@@ -278,13 +278,13 @@ class SensitivityLoss:
             )
             return values[:, 0], of_signal, of_background
         values, of_signal, of_background = log_expected_limits(
-            _in_categories(signal),
-            _in_categories(background) + floor,
+            _in_categories(signal[:, 1:]) + 1e-9,
+            _in_categories(background[:, 1:]) + floor,
             confidence_level=self.confidence_level,
             background_error=self.background_error,
         )
         # what lies above threshold k is added to category k and taken from the one below
-        return values, np.diff(of_signal, axis=1), np.diff(of_background, axis=1)
+        return values, np.diff(of_signal, axis=1, prepend=0.0), np.diff(of_background, axis=1, prepend=0.0)
 
 
 def _in_categories(above: NDArray) -> NDArray[np.float64]:
