@@ -1,8 +1,8 @@
 """Where a sensitivity as the loss pays, and where cross-entropy is as good: a small study with errors.
 
 Toy events of e+e- -> γγγ against γa(→γγ), and invented classes with a rare background of few, heavy rows.
-Each case is fitted by cross-entropy until that no longer falls, then fine-tuned, with several seeds; judged on
-test events that had no part in either. Run: ``python -m benchmarks.losses`` (some minutes).
+Each case is fitted by cross-entropy until that no longer falls, then fine-tuned, with several seeds, and
+judged on test events that had no part in either. Run: ``python -m benchmarks.losses`` (some minutes).
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def cases(n: int) -> list[Case]:
         Case("3γ, a tenth of the training events", many, n // 10, PHOTON_FEATURES, common),
         Case("3γ, 8-4 network, 4 inputs (trigger)", tiny, n, tiny_features, common | {"hidden": (8, 4)}),
         Case("3γ, a single neuron, 4 inputs", tiny, n, tiny_features, common | {"hidden": (1,)}),
-        Case("3γ, few events (10³ background)", few_events, n, PHOTON_FEATURES, common | {"hidden": (16,)}),
+        Case("3γ, few events (10³)", few_events, n, PHOTON_FEATURES, common | {"hidden": (16,)}),
         Case("3γ, systematic of 1 % of the background", many, n, PHOTON_FEATURES, common, 0.01),
         Case("3γ, single neuron, systematic of 1 %", tiny, n, tiny_features, common | {"hidden": (1,)}, 0.01),
         Case("two backgrounds, one of 200 heavy rows", two_backgrounds(2 * n, 400, 1e6), n, invented, common),
