@@ -245,13 +245,18 @@ def _boundaries(
     return Boundaries.of(centres, np.full((len(centres), 1), cuts[best - 1]))
 
 
+def _table(cell: NDArray, pick: NDArray, weight: NDArray, n_nodes: int, n_cells: int) -> NDArray[np.float64]:
+    """Weight of the picked rows by node and cell of the score, shape (n_nodes, n_cells)."""
+    summed: NDArray[np.float64] = np.bincount(cell[pick], weight[pick], n_nodes * n_cells).astype(np.float64)
+    return summed.reshape(n_nodes, n_cells)
+
+
 def _above(
     cell: NDArray, inside: NDArray, of_class: NDArray, weight: NDArray, n_nodes: int
 ) -> NDArray[np.float64]:
     """Weight above each of the common cuts (the first: everything) at each node, shape (n_nodes, _N_CUTS)."""
-    pick = inside & of_class
-    table = np.bincount(cell[pick], weight[pick], n_nodes * _N_CUTS).reshape(n_nodes, _N_CUTS)
-    return np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
+    table = _table(cell, inside & of_class, weight, n_nodes, _N_CUTS)
+    return np.cumsum(table[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
 
 
 def held_out_gain(
@@ -300,10 +305,7 @@ def held_out_gain(
             n_in_limit = 1
         else:
             signal, background = (
-                np.bincount(cell[inside & c], weight[inside & c], len(nodes) * _N_JUDGED).reshape(
-                    len(nodes), -1
-                )
-                for c in (is_signal, ~is_signal)
+                _table(cell, inside & c, weight, len(nodes), _N_JUDGED) for c in (is_signal, ~is_signal)
             )
             signal = signal / signal.sum(axis=1, keepdims=True)
             n_in_limit = _N_JUDGED
