@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -39,6 +40,8 @@ from darksieve.workflow.samples import identity_of_inputs, read_simulation, simu
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
 
+log = logging.getLogger("darksieve")
+
 
 def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
     """The features of a classifier: those of the config, or the kinematics of a photon pair."""
@@ -67,11 +70,15 @@ class Simulation:
         kept, flows, effects = read_simulation(self.context, self.reading, self._chosen)
         flows = {name: self._with_channels(flow) for name, flow in flows.items()}
         present = {kept.samples[i].name for i in np.unique(kept.sample_index)}
+        samples = self.context.config.samples
+        with_background = any(samples[name].role == "background" for name in present)
         for name in flows:
-            if name not in present:
-                raise InputError(
-                    f"sample {name}: no candidate passes the selection of any channel\n{flows[name]}"
-                )
+            if name in present:
+                continue
+            message = f"sample {name}: no candidate passes the selection of any channel"
+            if samples[name].role != "background" or not with_background:
+                raise InputError(f"{message}\n{flows[name]}")
+            log.warning("%s; it counts as no background at all", message)
         return kept, flows, effects
 
     def _chosen(self, events: Events) -> NDArray[np.bool_]:
