@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Self
@@ -13,7 +14,7 @@ from darksieve.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(ABC):
     """What the settings of each family have in common; a family derives a frozen dataclass from it.
 
     Its attributes are ``beams``, parts (frozen dataclasses of numbers) and single values. A value is a
@@ -39,9 +40,9 @@ class Settings:
         """The same as plain numbers and strings: :meth:`from_mapping` gives equal settings back."""
         return asdict(self)
 
+    @abstractmethod
     def unit_and_source(self) -> dict[str, dict[str, float | str]]:
         """Value, unit and source of the rates, by their names, for the sidecar of a sample."""
-        raise NotImplementedError
 
 
 def _parse(kind: type, values: Any, place: str) -> Any:

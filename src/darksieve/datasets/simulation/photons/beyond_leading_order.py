@@ -6,6 +6,7 @@ leading-order training has not seen, they do not predict rates.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -22,7 +23,7 @@ _N_SURVEY = 200_000
 
 
 @dataclass(frozen=True)
-class _FromThreePhotons:
+class _FromThreePhotons(ABC):
     """A source that turns exact three-photon events into others and keeps a part of them.
 
     Attributes:
@@ -48,9 +49,9 @@ class _FromThreePhotons:
         passed = (momenta[..., 3] > self.min_energy) & (cosine > self.min_cos_theta)
         return (passed & (cosine < self.max_cos_theta)).all(axis=1).astype(float)
 
+    @abstractmethod
     def _weighted(self, rng: np.random.Generator, n: int) -> tuple[Floats, Floats]:
         """Proposals (n, n_photons, 4) and their weights relative to the three-photon cross section."""
-        raise NotImplementedError
 
     @cached_property
     def _survey(self) -> tuple[float, float, float]:
@@ -83,8 +84,9 @@ class _FromThreePhotons:
         return np.concatenate(parts) if parts else np.empty((0, len(self.mothers), 4))
 
     @property
+    @abstractmethod
     def mothers(self) -> tuple[int, ...]:
-        raise NotImplementedError
+        """Particle number of each photon's mother, 0 for none."""
 
 
 @dataclass(frozen=True)
