@@ -237,12 +237,13 @@ def _from_awkward(arrays: Any) -> Columns:
     import awkward as ak
 
     columns: Columns = {}
-    for name in arrays.fields:
-        array = arrays[name]
-        if array.ndim == 1:
-            columns[name] = ak.to_numpy(array)
+    record = arrays.layout
+    for name, content in zip(record.fields, record.contents, strict=True):
+        if isinstance(content, ak.contents.NumpyArray) and content.purelist_depth == 1:
+            # as a rule; awkward's own way costs more
+            columns[name] = np.asarray(content.data)[: record.length]
             continue
-        layout = ak.to_packed(array).layout
+        layout = ak.to_packed(arrays[name]).layout
         if isinstance(layout, ak.contents.NumpyArray):
             layout = layout.to_RegularArray()
         layout = layout.to_ListOffsetArray64(True)
