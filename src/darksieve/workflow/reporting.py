@@ -17,7 +17,11 @@ from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
-from darksieve.workflow.understanding import draw_understanding, overtraining_tables
+from darksieve.workflow.understanding import (
+    draw_understanding,
+    limit_importance_tables,
+    overtraining_tables,
+)
 from darksieve.workflow.validating import STAGE as VALIDATE
 from darksieve.workflow.validating import simulation_sections, validate_simulation
 from darksieve.workflow.weighing import tables_of_weights
@@ -194,12 +198,15 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
         tables.append(
             Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
         )
-    tables += [*overtraining_tables(context), *tuning_tables(context.run)]
+    tables += [*limit_importance_tables(context), *overtraining_tables(context), *tuning_tables(context.run)]
     wanted = [
         ("scores_*", "Scores by process"),
         ("roc_*", "ROC by mass"),
         ("training_*", "Training"),
         ("importance_*", "What each feature is worth"),
+        ("limit_importance_*", "Which feature buys how much limit"),
+        ("score_map_*", "Score against mass and helicity"),
+        ("score_spread_*", "Spread of the score among the folds' models"),
         ("correlations_*", "Rank correlations"),
         ("calibration_*", "Calibration"),
         ("overtraining_*", "Seen and unseen events"),

@@ -30,12 +30,14 @@ class ChannelOfMerit:
     """One channel.
 
     Attributes:
+        name: Its name.
         rows: Which events it selects, shape (n,).
         observable: In GeV of mass, shape (n,).
         masses: Where limits are asked for, GeV.
         sigma: Resolution there.
     """
 
+    name: str
     rows: NDArray[np.bool_]
     observable: NDArray[np.float64]
     masses: NDArray[np.float64]
@@ -44,6 +46,18 @@ class ChannelOfMerit:
     def resolution(self, masses: NDArray) -> NDArray[np.float64]:
         """Resolution at any masses, GeV."""
         return np.interp(masses, self.masses, self.sigma)
+
+    def chooser(
+        self, events: Events, score: NDArray, rows: NDArray[np.intp], confidence_level: float
+    ) -> Chooser:
+        """Choices on a score of the events, shape (n,), of which some rows count."""
+        return Chooser.of(
+            _Scores(events, score, self.observable, rows),
+            self.masses,
+            self.resolution,
+            limit=make_objective("expected_limit_sidebands", confidence_level=confidence_level),
+            n_bootstrap=0,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +99,7 @@ class Judge:
         means = []
         for channel in self.merit.channels:
             pick = np.flatnonzero(seen & channel.rows)
-            scores = _Scores(self.events, self.score, channel.observable, pick)
-            chooser = Chooser.of(
-                scores,
-                channel.masses,
-                channel.resolution,
-                limit=make_objective(
-                    "expected_limit_sidebands", confidence_level=self.merit.confidence_level
-                ),
-                n_bootstrap=0,
-            )
+            chooser = channel.chooser(self.events, self.score, pick, self.merit.confidence_level)
             ratio = chooser.ceiling.relative_limit
             means.append(float(np.nanmean(np.log(ratio))))
         return float(np.mean(means))
@@ -144,5 +149,5 @@ def limit_merit(
         masses = masses[~in_vetoes(masses, context.config.scan.vetoes)]
         squared = position_of(observable) == "mass_squared"
         in_mass = np.sqrt(np.maximum(values, 0)) if squared else values
-        channels.append(ChannelOfMerit(rows, in_mass, masses, np.asarray(shape.sigma(masses))))
+        channels.append(ChannelOfMerit(name, rows, in_mass, masses, np.asarray(shape.sigma(masses))))
     return LimitMerit(tuple(channels), context.config.confidence_level)

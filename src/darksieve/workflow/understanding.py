@@ -18,17 +18,20 @@ from darksieve.evaluation.importance import permutation_importance
 from darksieve.evaluation.metrics import weighted_auc
 from darksieve.evaluation.overtraining import measure_overtraining
 from darksieve.evaluation.report import Cell, Table
+from darksieve.evaluation.score_maps import score_map, score_spread
 from darksieve.models.bundle import Bundle
 from darksieve.models.feature_blocks import feature_matrix
 from darksieve.run_folder import StageRecord
 from darksieve.training.mass_matching import match_masses
 from darksieve.workflow.cascade import bundle_path, training_rows
 from darksieve.workflow.context import Context
+from darksieve.workflow.limit_worth import draw_limit_worth, limit_worth, limit_worth_tables
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.scoring import Simulation
 
-FORMAT = "darksieve-understanding/1"
+FORMAT = "darksieve-understanding/2"
 DOCUMENT = "understanding.json"
+HELICITY = "cosHelicity"  # where a search has it, scores are mapped against it
 MAX_ROWS = 20_000  # of each class: an AUC of 0.95 then has an error of 0.001, and a run of minutes stays one
 
 
@@ -41,29 +44,50 @@ def understand_classifiers(context: Context, simulation: Simulation) -> None:
         document: dict[str, Any] = {"format": FORMAT, "max_rows_of_a_class": MAX_ROWS, "classifiers": {}}
         for classifier in config.classifiers:
             events = simulation.events
-            rows, _ = training_rows(context, events, simulation.channel_masks(events), classifier)
-            learnt = events if rows.all() else events.select(np.flatnonzero(rows))
-            document["classifiers"][classifier.name] = _understand(context, learnt, classifier)
+            masks = simulation.channel_masks(events)
+            rows, _ = training_rows(context, events, masks, classifier)
+            learnt = np.flatnonzero(rows)
+            some = learnt[_sampled(events.select(learnt))]
+            own_masks = {name: mask[some] for name, mask in masks.items()}
+            sampled = _with_all_weight(events.select(some), events, learnt)
+            document["classifiers"][classifier.name] = _understand(context, sampled, own_masks, classifier)
         write_json(context.run / DOCUMENT, document)
         record.wrote(context.run / DOCUMENT)
         return f"{len(config.classifiers)} classifiers: importance, correlations, calibration, overtraining"
 
     if config.classifiers:
-        context.stage("understand", [trained, MAX_ROWS], work)
+        scan = config.scan.model_dump(mode="json", include={"observable", "range", "masses", "vetoes"})
+        context.stage("understand", [FORMAT, trained, MAX_ROWS, scan, config.confidence_level], work)
 
 
-def _sampled(events: Events, label: NDArray) -> NDArray[np.intp]:
+def _sampled(events: Events) -> NDArray[np.intp]:
     """Rows of at most ``MAX_ROWS`` of each class, by the hash of their event."""
-    parts = []
+    parts, label = [], events.label
     for value in (0, 1):
         rows = np.flatnonzero((label == value) & (events.weight > 0))
         parts.append(rows[np.argsort(events.key[rows], kind="stable")[:MAX_ROWS]])
     return np.sort(np.concatenate(parts))
 
 
-def _understand(context: Context, events: Events, classifier: ClassifierConfig) -> dict[str, Any]:
+def _with_all_weight(some: Events, events: Events, learnt: NDArray[np.intp]) -> Events:
+    """The sampled events with the weight of all: limits depend on it."""
+    weight = some.weight.copy()
+    for value in (0, 1):
+        whole = events.weight[learnt][events.label[learnt] == value].sum()
+        own = some.label == value
+        if own.any():
+            weight[own] *= whole / weight[own].sum()
+    return some.with_weight(weight)
+
+
+def _understand(
+    context: Context,
+    some: Events,
+    masks: Mapping[str, NDArray[np.bool_]],
+    classifier: ClassifierConfig,
+) -> dict[str, Any]:
     bundle = Bundle.load(bundle_path(context, classifier))
-    some = events.select(_sampled(events, events.label))
+    of_search = some
     label, score = some.label, bundle.score(some)
     if bundle.mass_column is not None:  # a conditioned score is asked about classes of one mass distribution
         mass = some[bundle.mass_column]
@@ -83,7 +107,11 @@ def _understand(context: Context, events: Events, classifier: ClassifierConfig) 
     watched = [v for v in (*classifier.decorrelate, context.config.scan.observable) if v in some.columns]
     names = list(dict.fromkeys([*bundle.features, *watched]))
     scored = some.with_columns(score=score)
+    by_worth = [feature.feature for feature in sorted(worth, key=lambda f: -float(f.loss[0]))]
     return {
+        "limit_importance": limit_worth(context, of_search, masks, classifier, bundle, by_worth),
+        "maps": _maps(some, score, bundle.mass_column or context.config.scan.observable),
+        "ensemble": _spread(bundle, some),
         "auc": merit(score),
         "importance": [feature.to_json() for feature in worth],
         "share_of_gain": gain,
@@ -96,6 +124,32 @@ def _understand(context: Context, events: Events, classifier: ClassifierConfig) 
         "calibration": calibration_curve(score, label, weight).to_json(),
         "overtraining": _overtraining(bundle, some, label, context.config.seed),
     }
+
+
+def _classes(events: Events) -> dict[str, NDArray[np.intp]]:
+    return {name: np.flatnonzero(events.label == value) for name, value in (("background", 0), ("signal", 1))}
+
+
+def _maps(events: Events, score: NDArray, mass: str) -> dict[str, Any]:
+    """Class -> map of the score against mass and helicity; empty where a search has no such columns."""
+    if HELICITY not in events.columns or mass not in events.columns:
+        return {}
+    x, y = (np.asarray(events[name], np.float64) for name in (mass, HELICITY))
+    low, high = np.quantile(x[events.label == 1], [0.001, 0.999])
+    edges = {"x_edges": np.linspace(low, high, 21), "y_edges": np.linspace(min(0.0, y.min()), 1.0, 11)}
+    found = {"x": f"{mass} [GeV]", "y": HELICITY}
+    return found | {
+        "classes": {
+            name: score_map(score[rows], x[rows], y[rows], events.weight[rows], **edges).to_json()
+            for name, rows in _classes(events).items()
+        }
+    }
+
+
+def _spread(bundle: Bundle, events: Events) -> dict[str, Any]:
+    """Class -> spread of the score among the folds' models; all but one of them have seen these events."""
+    mean, spread = bundle.ensemble(events)
+    return {name: score_spread(mean[rows], spread[rows]).to_json() for name, rows in _classes(events).items()}
 
 
 def _overtraining(bundle: Bundle, events: Events, label: NDArray, seed: int) -> list[dict[str, Any]]:
@@ -123,6 +177,7 @@ def load_understanding(context: Context) -> Mapping[str, Any]:
 
 def draw_understanding(pictures: Pictures) -> None:
     """The pictures of every classifier: importance, correlations, calibration and overtraining."""
+    from darksieve.evaluation.plots import score_maps as maps
     from darksieve.evaluation.plots import understanding as plots
 
     stamp = pictures.stamp(shows_data=False, luminosity=False)
@@ -149,6 +204,11 @@ def draw_understanding(pictures: Pictures) -> None:
             expected_error=curve["expected_error"],
         )
         pictures.keep(f"calibration_{name}", drawing)
+        draw_limit_worth(pictures, name, entry["limit_importance"], stamp)
+        if entry["maps"]:
+            of_classes, x, y = (entry["maps"][key] for key in ("classes", "x", "y"))
+            pictures.keep(f"score_map_{name}", maps.draw_score_maps(of_classes, x=x, y=y, stamp=stamp))
+        pictures.keep(f"score_spread_{name}", maps.draw_score_spread(entry["ensemble"], stamp=stamp))
         folds = entry["overtraining"]
         if folds:
             areas = [
@@ -157,6 +217,12 @@ def draw_understanding(pictures: Pictures) -> None:
             ]
             drawing = plots.draw_overtraining([fold["fold"] for fold in folds], *areas, stamp=stamp)
             pictures.keep(f"overtraining_{name}", drawing)
+
+
+def limit_importance_tables(context: Context) -> list[Table]:
+    """What each feature buys of the limit, for each classifier and channel."""
+    entries = load_understanding(context).items()
+    return [table for name, entry in entries for table in limit_worth_tables(name, entry["limit_importance"])]
 
 
 def overtraining_tables(context: Context) -> list[Table]:
