@@ -28,6 +28,7 @@ from darksieve.evaluation.published import (
     compare_with_published,
     published_limits,
 )
+from darksieve.evaluation.signal_shape import position_of
 from darksieve.models.scores import Scores
 from darksieve.training.history import TrainingHistory
 from darksieve.workflow.cascade import bundle_path
@@ -308,6 +309,8 @@ class Pictures:
             )
             process = self._processes(candidates.sample)
             edges = given.common.edges
+            observable = observable_of(self.context, given.name)
+            unit = "GeV²" if position_of(observable) == "mass_squared" else "GeV"
             merge = int(np.ceil((len(edges) - 1) / MAX_SPECTRUM_BINS))
             shown = edges[::merge]
             for c, channel in enumerate(given.channels, start=1):
@@ -335,8 +338,8 @@ class Pictures:
                     category=channel.name,
                     vetoes=self.vetoes,
                     logarithmic=True,
-                    observable_label=f"{observable_of(self.context, given.name)} [GeV]",
-                    observable=observable_of(self.context, given.name),
+                    observable_label=f"{observable} [{unit}]",
+                    observable=observable,
                 )
                 self.keep(f"spectrum_{channel.name}", drawing)
 

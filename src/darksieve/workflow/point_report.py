@@ -79,7 +79,7 @@ def _comparison(document: Mapping[str, Any], channel: str, entry: Mapping[str, A
             error = errors.get(name)
             value = limits[name][i]
             has_error = error is not None and error[i] is not None and value
-            row.append(value if not has_error else f"{value:.4g} ± {error[i]:.1g}")
+            row.append(value if not has_error else f"{value:.4g} ± {_short(error[i])}")
         first, last = limits[names[0]][i], limits[names[-1]][i]
         row.append(first / last if first and last else None)
         rows.append(row)
@@ -113,3 +113,8 @@ def _robustness(channel: str, entries: Sequence[Mapping[str, Any]]) -> Table:
         "largest",
     ]
     return Table(f"If the simulation is wrong by its uncertainties, channel {channel}", columns, rows)
+
+
+def _short(error: float) -> str:
+    """Two digits of an error, written without an exponent where it is not small: 12, 0.34, 5.6e-08."""
+    return f"{float(f'{error:.2g}'):g}"
