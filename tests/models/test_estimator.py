@@ -132,13 +132,21 @@ def test_each_epoch_is_reported(model):
 def test_non_finite_rows_and_negative_weights_are_refused(model):
     X, y = photon_like(100)
     bad = X.copy()
-    bad[3, 2] = np.nan
-    with pytest.raises(ValueError, match="NaN"):
+    bad[3, 2] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
         make_classifier(model, QUICK[model]).fit(bad, y)
     with pytest.raises(ValueError, match="negative"):
         make_classifier(model, QUICK[model]).fit(X, y, np.where(y == 0, -1.0, 1.0))
     with pytest.raises(ValueError, match="one class"):
         make_classifier(model, QUICK[model]).fit(X, np.zeros(100))
+
+
+def test_trees_take_missing_values_and_the_network_refuses_them():
+    X, y = photon_like(100)
+    X[3, 2] = np.nan
+    assert np.isfinite(make_classifier("bdt", QUICK["bdt"]).fit(X, y).predict_proba(X)).all()
+    with pytest.raises(ValueError, match="NaN"):
+        make_classifier("photon_network", QUICK["photon_network"]).fit(X, y)
 
 
 @each_model

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,9 @@ from darksieve.evaluation.search_building import (
     with_counts,
 )
 from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
-from darksieve.evaluation.signal_shape import peak_slope, position_of
+from darksieve.evaluation.signal_shape import Position, peak_slope, position_of
 from darksieve.evaluation.smooth_background import SmoothBackground
+from darksieve.evaluation.thin_background import with_modelled_background
 from darksieve.models.bundle import Bundle
 from darksieve.models.scores import Scores, join_scores
 from darksieve.progress import bar
@@ -69,6 +71,8 @@ from darksieve.workflow.samples import (
 from darksieve.workflow.scoring import Simulation
 from darksieve.workflow.table import CandidateTable
 
+log = logging.getLogger("darksieve")
+
 DATA_LABEL = "data"
 DATA_SCORES = "data."  # before a classifier's name: scores of data, which a blind run does not keep
 LIMIT_FILES = (("limits", ".json"), ("limits", ".csv"))
@@ -97,16 +101,16 @@ def scan_inputs(context: Context) -> tuple[NDArray[np.float64], list[ScanInputs]
     document, categorise = load_choice(context)
     table = CandidateTable.load(context.run / "candidates.parquet")
     inputs = [
-        _inputs_of(context, name, table.of_channel(name), categorise[name], document["n_categories"])
+        _inputs_of(context, name, table.of_channel(name), categorise[name], document)
         for name in context.config.channels
     ]
     return np.asarray(document["masses"]), inputs
 
 
 def _inputs_of(
-    context: Context, name: str, table: CandidateTable, categorise: Any, n_categories: int
+    context: Context, name: str, table: CandidateTable, categorise: Any, document: Mapping[str, Any]
 ) -> ScanInputs:
-    config = context.config
+    config, n_categories = context.config, document["n_categories"]
     corrections = load_corrections(config)
     names = np.array(table.sample_names)
     candidates = ScanCandidates(
@@ -151,7 +155,26 @@ def _inputs_of(
         background=background,
         corrections=[given.correction for given in corrections],
     )
-    return ScanInputs(name, candidates, common, channels)
+    return ScanInputs(name, candidates, common, _modelled(channels, candidates, document["points"], position))
+
+
+def _modelled(
+    channels: Sequence[ScanChannel],
+    candidates: ScanCandidates,
+    points: Sequence[Mapping[str, Any]],
+    position: Position,
+) -> tuple[ScanChannel, ...]:
+    """The channels, with the background that working points state where simulation is too thin to count."""
+    weight = candidates.weight[candidates.label == 0]
+    typical = float(np.sum(weight**2) / np.sum(weight)) if weight.any() else 0.0
+    out = []
+    for c, channel in enumerate(channels, start=1):
+        own = [p for p in points if p["channel"] == channel.selection and p["category"] == c]
+        modelled = with_modelled_background(channel, own, position, typical)
+        if modelled is not channel:
+            log.info("%s: its expected background is that of its working points", channel.name)
+        out.append(modelled)
+    return tuple(out)
 
 
 def flat_mass_range(context: Context) -> tuple[float, float] | None:
