@@ -20,6 +20,8 @@ SMALL = [
     "samples.gamma_eta.settings.n_events=400",
     "samples.gamma_etaprime.settings.n_events=400",
     "samples.gamma_omega.settings.n_events=400",
+    "samples.qed_4gamma.settings.n_events=400",
+    "samples.ee_gamma.settings.n_events=400",
     "scan.range=[1.0, 3.0]",
 ]
 
@@ -35,7 +37,7 @@ def test_second_run_takes_its_samples_from_the_cache_and_they_are_the_same(folde
     run_chain(config, tmp_path / "one", "simulate")
     kept = Cache(folder).entries()
     assert {entry.kind for entry in kept} == {"simulation"}
-    assert len(kept) == 6
+    assert len(kept) == len(config.samples)
     monkeypatch.setattr(
         "darksieve.datasets.simulation.production.simulate", lambda *_, **__: pytest.fail("simulated again")
     )
@@ -48,8 +50,9 @@ def test_second_run_takes_its_samples_from_the_cache_and_they_are_the_same(folde
 def test_another_seed_is_another_sample(folder, tmp_path):
     only = ["samples.qed_3gamma.settings.n_events=1000", *SMALL[:1]]
     for seed in (1, 2):
-        run_chain(load_config("gamma_alp", [*SMALL, *only], seed), tmp_path / str(seed), "simulate")
-    assert len(Cache(folder).entries()) == 12
+        config = load_config("gamma_alp", [*SMALL, *only], seed)
+        run_chain(config, tmp_path / str(seed), "simulate")
+    assert len(Cache(folder).entries()) == 2 * len(config.samples)
 
 
 def test_cache_is_shown_and_cleared(folder, tmp_path):

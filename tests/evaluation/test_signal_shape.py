@@ -174,3 +174,9 @@ def test_too_few_events_and_unknown_positions_are_refused():
         fit_signal_shape(np.ones(200), np.ones(200), np.ones(200), position="mass_square")
     with pytest.raises(InputError, match="above zero"):
         fit_signal_shape(np.ones(200), np.zeros(200), np.ones(200), position="mass_squared")
+
+
+def test_an_observable_that_is_the_generated_mass_is_refused():
+    mass = np.linspace(1, 3, 500)
+    with pytest.raises(InputError, match="no resolution"):
+        fit_signal_shape(mass, mass, np.ones(500), position="mass")

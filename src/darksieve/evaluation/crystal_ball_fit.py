@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.datasets.weights import effective_events
+from darksieve.errors import InputError
 from darksieve.evaluation.crystal_ball import CrystalBall
 
 FIT_SIGMA = 8.0  # half-width of the interval in which the shape is fitted and trusted
@@ -138,9 +139,18 @@ def fit_residuals(
 
 
 def _core(residual: NDArray, weight: NDArray) -> tuple[float, float]:
-    """Robust centre and width of the peak: the median and 68 % half-width inside a shrinking interval."""
+    """Robust centre and width of the peak: the median and 68 % half-width inside a shrinking interval.
+
+    Raises:
+        InputError: If all residuals are equal.
+    """
     low, centre, high = _weighted_quantile(residual, weight, (0.16, 0.5, 0.84))
     width = (high - low) / 2
+    if not width > 0:
+        raise InputError(
+            "the signal's observable has no resolution: it differs from the generated mass by the same amount"
+            " everywhere; is it reconstructed?"
+        )
     for _ in range(3):
         rows = np.abs(residual - centre) < 4 * width
         low, centre, high = _weighted_quantile(residual[rows], weight[rows], (0.16, 0.5, 0.84))
