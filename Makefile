@@ -20,7 +20,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/darksieve run gamma_alp -o $(DEMO) --set luminosity_fb=10 --unblind
+	$(BIN)/darksieve run gamma_alp -o $(DEMO) --set luminosity_fb=10 --set scan.step_sigma=1 --unblind \
+		--set samples.signal.settings.n_events=300000 --set samples.qed_3gamma.settings.n_events=600000
 	@echo "open $(DEMO)/report.html"
 
 lint: install
