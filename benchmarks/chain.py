@@ -22,7 +22,13 @@ from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import SearchModel
 
 COMMAND = "python -m benchmarks.chain"
-DEMO = ["run", "gamma_alp", "--set", "luminosity_fb=10", "--unblind"]  # what `make demo` runs
+SMALLER = (
+    "luminosity_fb=10",
+    "scan.step_sigma=1",
+    "samples.signal.settings.n_events=300000",
+    "samples.qed_3gamma.settings.n_events=600000",
+)
+DEMO = ["run", "gamma_alp", "--unblind", *(f"--set={one}" for one in SMALLER)]  # what `make demo` runs
 MAX_SECONDS = 300.0
 MAX_MEMORY_MB = 4096.0
 N_MASSES = 4
