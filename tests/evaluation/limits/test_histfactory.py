@@ -12,8 +12,10 @@ from darksieve.evaluation.limits.histfactory import (
     background_under_signal,
 )
 from darksieve.evaluation.limits.histfactory_kernel import negative_log_likelihood, value_and_gradient
+from darksieve.evaluation.limits.interpolation import parse_interpolation
+from darksieve.evaluation.limits.patches import patched
 from darksieve.evaluation.limits.toy_limits import toy_cls
-from darksieve.evaluation.limits.workspace import Workspace, parse_interpolation, patched
+from darksieve.evaluation.limits.workspace import Workspace
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
 OLD = parse_interpolation("normsys=code1,histosys=code0")

@@ -4,8 +4,9 @@ import pytest
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.impacts import impacts_at, impacts_of_workspace
+from darksieve.evaluation.limits.interpolation import parse_interpolation
 from darksieve.evaluation.limits.pyhf_export import export_workspace
-from darksieve.evaluation.limits.workspace import Workspace, parse_interpolation
+from darksieve.evaluation.limits.workspace import Workspace
 
 EDGES = np.linspace(0.0, 2.0, 101)
 MIDDLES = (EDGES[1:] + EDGES[:-1]) / 2

@@ -8,10 +8,10 @@ from typing import Literal
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.curve import LimitCurve, LimitPoint
 from darksieve.evaluation.limits.document import SearchModel
+from darksieve.evaluation.limits.interpolation import parse_interpolation
 from darksieve.evaluation.limits.point_answers import AUTO_THRESHOLD, Asked, MethodChoice
 from darksieve.evaluation.limits.questions import Document, Question, common_parameter, read_questions
 from darksieve.evaluation.limits.search_answer import answer_search, check_exact_search
-from darksieve.evaluation.limits.workspace import parse_interpolation
 from darksieve.evaluation.limits.workspace_answer import answer_workspace, check_exact_workspace
 
 Progress = Callable[[float, float], None]

@@ -38,10 +38,11 @@ from darksieve.evaluation.limits.engine import FAILED, fit, upper_limits
 from darksieve.evaluation.limits.envelope import envelope_limits, has_choice
 from darksieve.evaluation.limits.histfactory import asymptotic_answer
 from darksieve.evaluation.limits.impacts import position_of
+from darksieve.evaluation.limits.interpolation import parse_interpolation
 from darksieve.evaluation.limits.minuit import MinuitProblem
 from darksieve.evaluation.limits.problem import ADDITIVE, LINEAR, LOG_NORMAL, Floats, ProblemBatch
 from darksieve.evaluation.limits.response import response
-from darksieve.evaluation.limits.workspace import Workspace, parse_interpolation
+from darksieve.evaluation.limits.workspace import Workspace
 
 BINS_PER_SIGMA = 12.0  # of data given as values, and of blind documents without edges
 POI = "mu"

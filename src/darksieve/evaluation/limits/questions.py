@@ -11,7 +11,8 @@ from typing import Any
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.limits.document import FORMAT, Parameter, SearchModel
 from darksieve.evaluation.limits.files import read_json
-from darksieve.evaluation.limits.workspace import Workspace, is_patch, is_workspace, patched
+from darksieve.evaluation.limits.patches import is_patch, is_workspace, patched
+from darksieve.evaluation.limits.workspace import Workspace
 
 Document = str | Path | Mapping[str, Any] | SearchModel | Workspace
 

@@ -1,4 +1,4 @@
-"""HistFactory workspaces in pyhf's JSON, with patches: read, checked, laid out for the compiled likelihood.
+"""HistFactory workspaces in pyhf's JSON: read, checked, laid out for the compiled likelihood.
 
 Defaults follow pyhf 0.7.6: normsys interpolates with code 4, histosys with code 4p; a shapesys has a Poisson
 constraint per bin (bins without yield or uncertainty have no parameter), a staterror a normal one whose width
@@ -10,10 +10,9 @@ References:
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,101 +21,11 @@ from numpy.typing import NDArray
 
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.limits.files import read_json
-from darksieve.evaluation.limits.histfactory_kernel import NORMAL, PLAIN, POISSON, UNCONSTRAINED, Model
+from darksieve.evaluation.limits.histfactory_kernel import NORMAL, POISSON, UNCONSTRAINED, Model
+from darksieve.evaluation.limits.interpolation import DEFAULT_INTERPOLATION, INTERPOLATION_CODES
+from darksieve.evaluation.limits.workspace_rows import ParameterSet, WorkspaceRows
 
 MODIFIERS = ("normfactor", "normsys", "histosys", "shapesys", "staterror", "shapefactor", "lumi")
-INTERPOLATION_CODES = {
-    "normsys": {"code0": 0, "code1": 1, "code2": 2, "code4": 4},
-    "histosys": {"code0": 0, "code2": 2, "code4p": 4},
-}
-DEFAULT_INTERPOLATION = {"normsys": "code4", "histosys": "code4p"}
-
-
-def is_workspace(document: Any) -> bool:
-    """Whether parsed JSON looks like a HistFactory workspace."""
-    return (
-        isinstance(document, dict)
-        and {"channels", "measurements"} <= set(document)
-        and "points" not in document
-    )
-
-
-def is_patch(document: Any) -> bool:
-    """Whether parsed JSON looks like a pyhf patch set or a bare JSON patch."""
-    if isinstance(document, list):
-        return bool(document) and all(isinstance(item, dict) and "op" in item for item in document)
-    return isinstance(document, dict) and "patches" in document
-
-
-def patched(
-    workspace: Mapping[str, Any], document: Any, *, source: str = "patch"
-) -> Iterator[tuple[str, Any]]:
-    """Name and patched workspace for every patch of a patch set (one, without a name, for a bare JSON patch).
-
-    The workspace itself is not changed.
-
-    Raises:
-        InputError: If a patch is malformed or does not apply to the workspace.
-
-    References:
-        JSON Patch, RFC 6902; the patch sets of pyhf, whose digests are for pyhf to verify.
-    """
-    import jsonpatch
-    import jsonpointer
-
-    patches = (
-        [{"metadata": {"name": ""}, "patch": document}] if isinstance(document, list) else document["patches"]
-    )
-    for i, entry in enumerate(patches):
-        try:
-            name, operations = str(entry["metadata"]["name"]), entry["patch"]
-        except (KeyError, TypeError):
-            raise InputError(
-                f"{source}: patches[{i}]: a patch needs 'patch' and 'metadata' with a 'name'"
-            ) from None
-        try:
-            yield name, jsonpatch.apply_patch(copy.deepcopy(dict(workspace)), operations)
-        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
-            raise InputError(
-                f"{source}: patch {name or i!r} does not apply to the workspace: {error}"
-            ) from None
-
-
-def parse_interpolation(text: str | None) -> dict[str, str]:
-    """Interpolation codes from ``normsys=code1,histosys=code0``; pyhf's defaults for what is not named.
-
-    Raises:
-        InputError: If a modifier or code is unknown.
-    """
-    codes = dict(DEFAULT_INTERPOLATION)
-    for item in (text or "").split(","):
-        if not item.strip():
-            continue
-        modifier, _, code = (part.strip() for part in item.partition("="))
-        if modifier not in codes:
-            raise InputError(f"interpolation {item!r}: no such modifier; choose from {', '.join(codes)}")
-        if code not in INTERPOLATION_CODES[modifier]:
-            raise InputError(
-                f"interpolation {item!r}: {modifier} takes {', '.join(INTERPOLATION_CODES[modifier])}"
-            )
-        codes[modifier] = code
-    return codes
-
-
-@dataclass
-class _Parameters:
-    """One named set of parameters, a scalar or one per bin."""
-
-    kind: str
-    size: int
-    constraint: int
-    init: list[float]
-    lower: list[float]
-    upper: list[float]
-    auxiliary: list[float] = field(default_factory=list)
-    scale: list[float] = field(default_factory=list)
-    fixed: list[bool] = field(default_factory=list)
-    start: int = -1
 
 
 @dataclass(frozen=True)
@@ -168,7 +77,7 @@ class Workspace:
         Args:
             document: The workspace.
             measurement: Name of the measurement; the first one by default.
-            interpolation: Code per modifier, see ``parse_interpolation``.
+            interpolation: Code per modifier, see `interpolation.parse_interpolation`.
             source: Named in errors.
 
         Raises:
@@ -184,7 +93,7 @@ class _Reader:
         self.document = document
         self.codes = {name: INTERPOLATION_CODES[name][code] for name, code in interpolation.items()}
         self.source = source
-        self.parameters: dict[str, _Parameters] = {}
+        self.parameters: dict[str, ParameterSet] = {}
 
     def fault(self, place: str, message: str) -> InputError:
         return InputError(f"{self.source}: {place}: {message}")
@@ -280,15 +189,15 @@ class _Reader:
         n_bins = len(data)
         content = modifier.get("data")
         if kind == "normfactor":
-            new = _Parameters("free", 1, UNCONSTRAINED, [1.0], [0.0], [10.0])
+            new = ParameterSet("free", 1, UNCONSTRAINED, [1.0], [0.0], [10.0])
         elif kind == "shapefactor":
-            new = _Parameters(
+            new = ParameterSet(
                 "shapefactor", n_bins, UNCONSTRAINED, [1.0] * n_bins, [0.0] * n_bins, [10.0] * n_bins
             )
         elif kind == "lumi":
-            new = _Parameters("lumi", 1, NORMAL, [], [], [], [], [])
+            new = ParameterSet("lumi", 1, NORMAL, [], [], [], [], [])
         elif kind in ("normsys", "histosys"):
-            new = _Parameters("alpha", 1, NORMAL, [0.0], [-5.0], [5.0], [0.0], [1.0])
+            new = ParameterSet("alpha", 1, NORMAL, [0.0], [-5.0], [5.0], [0.0], [1.0])
             self._check_variation(kind, content, n_bins, f"{place}.data")
         elif kind == "shapesys":
             if name in self.parameters:
@@ -298,13 +207,13 @@ class _Reader:
             errors = self.numbers(content, f"{place}.data", n_bins, 0.0)
             valid = [value > 0 and error > 0 for value, error in zip(data, errors, strict=True)]
             tau = [(v / e) ** 2 if ok else 1.0 for v, e, ok in zip(data, errors, valid, strict=True)]
-            new = _Parameters(
+            new = ParameterSet(
                 "shapesys", n_bins, POISSON, [1.0] * n_bins, [1e-10] * n_bins, [10.0] * n_bins,
                 list(tau), tau, [not ok for ok in valid],
             )  # fmt: skip
         else:  # staterror: its widths need all samples of the channel
             self.numbers(content, f"{place}.data", n_bins, 0.0)
-            new = _Parameters(
+            new = ParameterSet(
                 f"staterror of channel {channel}",
                 n_bins,
                 NORMAL,
@@ -423,7 +332,7 @@ class _Reader:
             raise self.fault(
                 "measurement.config.poi", f"{poi_name!r} has one parameter per bin; choose a normfactor"
             )
-        rows = _Rows()
+        rows = WorkspaceRows()
         for channel, data, modifiers, _ in blocks:
             rows.add(channel, data, modifiers, self.parameters, self.codes)
         in_order = list(self.parameters.values())
@@ -444,101 +353,3 @@ class _Reader:
             np.array([value for p in in_order for value in p.upper]),
             ~fixed, np.array(auxiliary), np.array(counts), tuple(name for name, _, _, _ in layout),
         )  # fmt: skip
-
-
-class _Rows:
-    """The blocks of a workspace, collected into flat arrays."""
-
-    def __init__(self) -> None:
-        self.channel: list[int] = []
-        self.nominal: list[float] = []
-        self.block_cell: list[int] = []
-        self.factors: list[tuple[int, int, list[float]]] = []
-        self.factor_start = [0]
-        self.shifts: list[tuple[int, int, int]] = []
-        self.shift_start = [0]
-        self.shift_low: list[float] = []
-        self.shift_high: list[float] = []
-        self.gammas: list[int] = []
-        self.gamma_start = [0]
-        self.gamma_parameter: list[int] = []
-
-    def add(
-        self, channel: int, data: list[float], modifiers: Sequence[Any],
-        parameters: Mapping[str, _Parameters], codes: Mapping[str, int],
-    ) -> None:  # fmt: skip
-        self.channel.append(channel)
-        self.block_cell.append(len(self.nominal))
-        self.nominal += data
-        for modifier in modifiers:
-            kind, content, p = modifier["type"], modifier.get("data"), parameters[modifier["name"]]
-            if kind in ("normfactor", "lumi"):
-                self.factors.append((p.start, PLAIN, [0.0] * 8))
-            elif kind == "normsys":
-                low, high = float(content["lo"]), float(content["hi"])
-                table = (
-                    [low, high, *_code4_coefficients(low, high)]
-                    if codes["normsys"] == 4
-                    else [low, high] + [0.0] * 6
-                )
-                self.factors.append((p.start, codes["normsys"], table))
-            elif kind == "histosys":
-                self.shifts.append((p.start, codes["histosys"], len(self.shift_low)))
-                self.shift_low += [n - low for n, low in zip(data, content["lo_data"], strict=True)]
-                self.shift_high += [high - n for n, high in zip(data, content["hi_data"], strict=True)]
-            else:
-                self.gammas.append(len(self.gamma_parameter))
-                self.gamma_parameter += [p.start + i for i in range(p.size)]
-        self.factor_start.append(len(self.factors))
-        self.shift_start.append(len(self.shifts))
-        self.gamma_start.append(len(self.gammas))
-
-    def model(self, sizes: Sequence[int], constraint: NDArray[np.int64], scale: NDArray[np.float64]) -> Model:
-        def integers(values: Sequence[int]) -> NDArray[np.int64]:
-            return np.array(values, np.int64)
-
-        return Model(
-            channel_block=np.searchsorted(self.channel, np.arange(len(sizes) + 1)).astype(np.int64),
-            channel_bin=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
-            nominal=np.array(self.nominal),
-            block_cell=integers(self.block_cell),
-            factor_start=integers(self.factor_start),
-            factor_parameter=integers([p for p, _, _ in self.factors]),
-            factor_code=integers([code for _, code, _ in self.factors]),
-            factor_table=np.array([table for _, _, table in self.factors], np.float64).reshape(-1, 8),
-            shift_start=integers(self.shift_start),
-            shift_parameter=integers([p for p, _, _ in self.shifts]),
-            shift_code=integers([code for _, code, _ in self.shifts]),
-            shift_cell=integers([cell for _, _, cell in self.shifts]),
-            shift_low=np.array(self.shift_low, np.float64),
-            shift_high=np.array(self.shift_high, np.float64),
-            gamma_start=integers(self.gamma_start),
-            gamma_cell=integers(self.gammas),
-            gamma_parameter=integers(self.gamma_parameter),
-            constraint=constraint,
-            scale=scale,
-            kinked=self._kinked(len(constraint)),
-        )
-
-    def _kinked(self, n_parameters: int) -> NDArray[np.bool_]:
-        kinked = np.zeros(n_parameters, np.bool_)
-        for p, code, table in self.factors:
-            kinked[p] |= code == 1 or (code == 0 and table[1] - 1 != 1 - table[0])
-        for p, code, _ in self.shifts:
-            kinked[p] |= code == 0
-        return kinked
-
-
-def _code4_coefficients(low: float, high: float) -> list[float]:
-    # the sextic 1 + Σ a_i α^i that joins high^α and low^−α at ±1 with two derivatives
-    powers = np.arange(1, 7)
-    plus, minus = np.ones(6), (-1.0) ** powers
-    matrix = np.array(
-        [
-            plus, minus, powers, powers * (-1.0) ** (powers - 1), powers * (powers - 1),
-            powers * (powers - 1) * (-1.0) ** powers,
-        ]
-    )  # fmt: skip
-    up, down = math.log(high), -math.log(low)
-    values = [high - 1, low - 1, up * high, down * low, up**2 * high, down**2 * low]
-    return [float(value) for value in np.linalg.solve(matrix, values)]
