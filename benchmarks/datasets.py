@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ N_BRANCHES = 40
 N_READ = 24
 REPETITIONS = 5
 N_FILES = 8
+CLUSTER_ROWS = (50_000, 5_000, N_ROWS)  # as chunks are, many clusters, one
 SELECT = "b0 > -1 and abs(b1) < 1.5"
 KEY = ("__experiment__", "__run__", "__event__", "__candidate__")
 NEEDED = {*KEY, *(f"b{i}" for i in range(N_READ))}
@@ -38,11 +40,11 @@ LARGE_SET = 10e9  # bytes
 BAR = "> 0.70 of plain uproot's speed"
 
 
-def _chunks(n_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """Rows of a ntuple of float32 branches, 50k at a time."""
+def _chunks(n_rows: int, n_at_once: int = 50_000) -> Iterator[dict[str, np.ndarray]]:
+    """Rows of a ntuple of float32 branches."""
     rng = np.random.default_rng(1)
-    for start in range(0, n_rows, 50_000):
-        n = min(50_000, n_rows - start)
+    for start in range(0, n_rows, n_at_once):
+        n = min(n_at_once, n_rows - start)
         columns: dict[str, np.ndarray] = {f"b{i}": rng.normal(size=n).astype("f4") for i in range(N_BRANCHES)}
         columns |= {name: np.ones(n, dtype="i4") for name in ("__experiment__", "__run__", "__candidate__")}
         columns["__event__"] = np.arange(start, start + n, dtype="u4")
@@ -59,21 +61,23 @@ def _write_file(path: Path, n_rows: int = N_ROWS) -> None:
             tree.extend(columns)
 
 
-def _write_other_formats(rntuple: Path, parquet: Path, n_rows: int = N_ROWS) -> None:
-    """The same rows as an RNTuple and as Parquet, ZSTD-1, clusters and row groups of 50k rows."""
-    with uproot.recreate(rntuple, compression=uproot.ZSTD(1)) as file:
-        ntuple = writer = None
-        for columns in _chunks(n_rows):
+def _write_rntuple(path: Path, cluster_rows: int, n_rows: int = N_ROWS) -> None:
+    """An RNTuple, ZSTD-1."""
+    with uproot.recreate(path, compression=uproot.ZSTD(1)) as file:
+        ntuple = None
+        for columns in _chunks(n_rows, cluster_rows):
             if ntuple is None:
                 ntuple = file.mkrntuple("ntuple", columns)
             else:
                 ntuple.extend(columns)
-            table = pa.table(columns)
-            if writer is None:
-                writer = pq.ParquetWriter(parquet, table.schema, compression="zstd", compression_level=1)
-            writer.write_table(table)
-        if writer is not None:
-            writer.close()
+
+
+def _write_parquet(path: Path, n_rows: int = N_ROWS) -> None:
+    """Parquet, ZSTD-1, row groups of 50k rows."""
+    schema = pa.table(next(_chunks(1))).schema
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        for columns in _chunks(n_rows):
+            writer.write_table(pa.table(columns))
 
 
 def _interleaved_seconds(*runs: Callable[[], Any]) -> list[float]:
@@ -166,11 +170,14 @@ def measure_reading() -> list[dict[str, Any]]:
 def measure_other_formats() -> list[dict[str, Any]]:
     """RNTuple and Parquet as a stream, relative to their plain readers on the same columns and file."""
     with tempfile.TemporaryDirectory() as folder:
-        rntuple, parquet = Path(folder) / "rntuple.root", Path(folder) / "table.parquet"
-        _write_other_formats(rntuple, parquet)
+        rntuples = {rows: Path(folder) / f"rntuple{rows}.root" for rows in CLUSTER_ROWS}
+        parquet = Path(folder) / "table.parquet"
+        for rows, path in rntuples.items():
+            _write_rntuple(path, rows)
+        _write_parquet(parquet)
 
-        def plain_rntuple() -> None:
-            with uproot.open(rntuple) as file:
+        def plain_rntuple(path: Path) -> None:
+            with uproot.open(path) as file:
                 for _ in file["ntuple"].iterate(
                     filter_name=lambda n: n in NEEDED, step_size=50_000, library="np"
                 ):
@@ -185,13 +192,14 @@ def measure_other_formats() -> list[dict[str, Any]]:
             for _ in SampleReader(_sample(path), _recipe()).chunks():
                 pass
 
-        seconds = _interleaved_seconds(
-            plain_rntuple, lambda: ours(rntuple), plain_parquet, lambda: ours(parquet)
-        )
+        runs: list[Callable[[], Any]] = []
+        for path in rntuples.values():
+            runs += [partial(plain_rntuple, path), partial(ours, path)]
+        seconds = _interleaved_seconds(*runs, plain_parquet, lambda: ours(parquet))
+    names = [(f"RNTuple in clusters of {rows} rows", "uproot's iterate") for rows in CLUSTER_ROWS]
     entries = []
-    for name, peer, plain_s, ours_s in (
-        ("RNTuple", "uproot's iterate", *seconds[:2]),
-        ("Parquet", "pyarrow's iter_batches, to numpy", *seconds[2:]),
+    for (name, peer), plain_s, ours_s in zip(
+        [*names, ("Parquet", "pyarrow's iter_batches, to numpy")], seconds[::2], seconds[1::2], strict=True
     ):
         entries.append(
             _entry(

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from uproot.models.RNTuple import Model_ROOT_3a3a_RNTuple
 
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.files import check_sample, describe, iterate_branches
@@ -154,6 +155,66 @@ def test_damaged_basket_in_the_middle_is_reported_with_the_entry(write_tree, tmp
     assert [len(next(chunks)) for _ in range(2)] == [1000, 1000]
     with pytest.raises(InputError, match=r"bad\.root is damaged after entry 2000: .*make it again"):
         next(chunks)
+
+
+def rntuple_in_clusters(path, columns, cluster_rows):
+    with uproot.recreate(path) as file:
+        made = file.mkrntuple("ntuple", {key: values[:cluster_rows] for key, values in columns.items()})
+        for start in range(cluster_rows, len(columns["Mbc"]), cluster_rows):
+            made.extend({key: values[start : start + cluster_rows] for key, values in columns.items()})
+    with uproot.open(path) as file:
+        ntuple = file["ntuple"]
+        number = next(
+            column.idx
+            for column in ntuple.column_records
+            if ntuple.field_records[column.field_id].field_name
+            == "nTracks"  # compressed, unlike random numbers
+        )
+        pages = [links[number].pages[0].locator for links in ntuple.page_link_list]
+        return pages, ntuple.footer.cluster_group_records[0].page_list_link.locator.offset
+
+
+@pytest.mark.parametrize("chunk_rows", [100, 500, 1500, 10_000])
+def test_each_cluster_of_an_rntuple_is_decoded_once(tmp_path, ntuple_columns, monkeypatch, chunk_rows):
+    path = tmp_path / "a.root"
+    columns = ntuple_columns(4000)
+    rntuple_in_clusters(path, columns, 500)
+    decoded = []
+    real = Model_ROOT_3a3a_RNTuple.read_cluster_pages
+
+    def watched(self, cluster, column, *arguments, **more):
+        decoded.append((cluster, column))
+        return real(self, cluster, column, *arguments, **more)
+
+    monkeypatch.setattr(Model_ROOT_3a3a_RNTuple, "read_cluster_pages", watched)
+    parts = [part["Mbc"] for part, _ in iterate_branches(path, "ntuple", {"Mbc", "deltaE"}, chunk_rows)]
+    np.testing.assert_array_equal(np.concatenate(parts), columns["Mbc"])
+    assert len(decoded) == len(set(decoded)) == 2 * 8
+
+
+def with_flipped_bytes(path, first, n):
+    whole = bytearray(path.read_bytes())
+    for offset in range(first, first + n):
+        whole[offset] ^= 0xFF
+    path.write_bytes(bytes(whole))
+
+
+def test_damaged_page_of_an_rntuple_is_reported_with_file_and_entry(tmp_path, ntuple_columns):
+    path = tmp_path / "bad.root"
+    pages, _ = rntuple_in_clusters(path, ntuple_columns(4000), 1000)
+    with_flipped_bytes(path, pages[2].offset, pages[2].num_bytes)
+    chunks = read(path, 1000).chunks()
+    assert [len(next(chunks)) for _ in range(2)] == [1000, 1000]
+    with pytest.raises(InputError, match=r"bad\.root is damaged after entry 2000: .*make it again"):
+        next(chunks)
+
+
+def test_damaged_list_of_pages_of_an_rntuple_is_reported_when_it_is_checked(tmp_path, ntuple_columns):
+    path = tmp_path / "bad.root"
+    _, page_list = rntuple_in_clusters(path, ntuple_columns(4000), 1000)
+    with_flipped_bytes(path, page_list, 60)
+    with pytest.raises(InputError, match=r"bad\.root cannot be read as a ROOT file: "):
+        read(path, 1000)
 
 
 def test_a_list_in_one_file_and_numbers_in_another_are_refused(tmp_path):

@@ -58,8 +58,14 @@ def open_tree(path: Path, tree: str | None) -> tuple[Any, str, Format]:
     _check_header(path)
     trees: dict[str, Format] = {}
     try:
-        # faster on local files than uproot's default source, and unlike a memory map flat in memory
-        file = uproot.open(path, handler=uproot.MultithreadedFileSource, array_cache=None, object_cache=None)
+        # unlike a memory map flat in memory; to hand pages from thread to thread costs more than to read them
+        file = uproot.open(
+            path,
+            handler=uproot.MultithreadedFileSource,
+            use_threads=False,
+            array_cache=None,
+            object_cache=None,
+        )
         try:
             names = file.classnames(recursive=True, cycle=False)
             trees = {name: _CLASSES[kind] for name, kind in sorted(names.items()) if kind in _CLASSES}
@@ -97,14 +103,12 @@ def describe_root(path: Path, tree: str | None) -> TreeInfo:
     """
     found, name, kind = open_tree(path, tree)
     try:
-        types: dict[str, np.dtype | None] = {}
-        lists: dict[str, np.dtype] = {}
         described = _branch_types(found) if kind is Format.TTREE else _field_types(found)
-        for branch, (of_numbers, of_lists) in described.items():
-            types[branch] = of_numbers
-            if of_lists is not None:
-                lists[branch] = of_lists
+        types = {branch: of_numbers for branch, (of_numbers, _) in described.items()}
+        lists = {branch: of_lists for branch, (_, of_lists) in described.items() if of_lists is not None}
         return TreeInfo(path, name, int(found.num_entries), types, lists, kind)
+    except Exception as error:  # an RNTuple's lists of pages are decoded only now
+        raise InputError(f"{path} cannot be read as a ROOT file: {_first_line(error)}") from error
     finally:
         _close(found)
 
@@ -195,9 +199,12 @@ def _iterate_ttree(tree: Any, branches: set[str], chunk_rows: int, chunk_bytes: 
 def _iterate_rntuple(ntuple: Any, branches: set[str], chunk_rows: int, chunk_bytes: int) -> Iterator[Columns]:
     """Whole clusters are decoded, once each, and handed on in parts.
 
-    uproot's own iteration decodes a cluster anew for each chunk of it.
+    uproot's own iteration decodes a cluster anew for each chunk of it, and its ``arrays`` the following one
+    where a chunk ends with a cluster: columns of plain numbers are taken from the clusters directly.
     """
-    start = 0
+    numbers = _number_columns(ntuple, branches)
+    others = branches - set(numbers)
+    start = first = 0
     starts = [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
     ends = [*starts[1:], int(ntuple.num_entries)]
     n_rows = chunk_rows
@@ -207,13 +214,31 @@ def _iterate_rntuple(ntuple: Any, branches: set[str], chunk_rows: int, chunk_byt
             continue  # several small clusters make one chunk
         if end == start:
             continue
-        arrays = ntuple.arrays(
-            filter_name=lambda name: name in branches, entry_start=start, entry_stop=end, library="ak"
-        )
-        columns = _from_awkward(arrays)
+        columns: Columns = {
+            name: ntuple.read_cluster_range(number, first, position + 1) for name, number in numbers.items()
+        }
+        if others:
+            arrays = ntuple.arrays(
+                filter_name=lambda name: name in others, entry_start=start, entry_stop=end, library="ak"
+            )
+            columns |= _from_awkward(arrays)
         n_rows = rows_within(chunk_rows, chunk_bytes, sum(map(_n_bytes, columns.values())) / (end - start))
         yield from in_parts(columns, end - start, n_rows)
-        start = end
+        start, first = end, position + 1
+
+
+def _number_columns(ntuple: Any, branches: set[str]) -> dict[str, int]:
+    """Field -> its column, for fields of single numbers that every cluster has in one representation."""
+    columns: dict[int, list[Any]] = {}
+    for column in ntuple.column_records:
+        columns.setdefault(column.field_id, []).append(column)
+    found: dict[str, int] = {}
+    for name in branches.intersection(ntuple.keys(recursive=False)):
+        field = ntuple[name]
+        own = columns.get(field.field_id, [])
+        if str(field.typename) in _RNTUPLE_NUMBERS and len(own) == 1 and own[0].first_element_index == 0:
+            found[name] = own[0].idx
+    return found
 
 
 def _n_bytes(values: NDArray | Lists) -> int:
