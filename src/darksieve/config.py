@@ -118,6 +118,7 @@ class ClassifierConfig(Section):
     matching: Literal["background_to_signal", "signal_to_background", "flat", "none"] = "background_to_signal"
     decorrelate: list[str] = Field(default_factory=list)
     decorrelation: DecorrelationConfig = DecorrelationConfig()
+    calibrate: Literal["none", "isotonic", "sigmoid"] = "none"
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     max_rows: Annotated[int, Field(ge=1000)] | None = None
     samples: Annotated[list[str], Field(min_length=2)] | None = None

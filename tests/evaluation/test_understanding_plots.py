@@ -41,5 +41,11 @@ def test_correlations_of_classes_are_one_table():
 def test_calibration_and_overtraining_table_what_they_draw():
     drawing = draw_calibration([0.2, 0.8], [0.25, 0.7], [0.01, 0.02], stamp=STAMP, expected_error=0.07)
     assert drawing.table["signal_share"].tolist() == [0.25, 0.7]
+    before = {"score": [0.1], "signal_share": [0.3], "error": [0.02], "expected_error": 0.2}
+    drawing = draw_calibration(
+        [0.2, 0.8], [0.25, 0.7], [0.01, 0.02], stamp=STAMP, expected_error=0.07, before=before
+    )
+    assert drawing.table["signal_share"].tolist() == [0.25, 0.7, 0.3]
+    assert drawing.table["is_calibrated"].tolist() == [1, 1, 0]
     drawing = draw_overtraining([0, 1], [0.9, 0.91], [0.01] * 2, [0.88, 0.9], [0.01] * 2, stamp=STAMP)
     assert drawing.table["auc_unseen"].tolist() == [0.88, 0.9]

@@ -7,6 +7,7 @@ import pytest
 from darksieve.errors import InputError
 from darksieve.models import export
 from darksieve.models.bundle import Bundle
+from darksieve.models.calibration import fit_calibration
 from darksieve.models.estimator import PHOTON_FEATURES, make_classifier, parse_options
 from darksieve.models.export import OnnxNetwork, export_onnx
 from darksieve.models.photon_columns import EXTRA_FEATURES, SET_FEATURES
@@ -71,6 +72,26 @@ def test_graphs_give_the_networks_probabilities_from_physical_units(architecture
     assert document["features"] == list(bundle.features)
     assert document["parity"]["largest_difference"] == parity.largest_difference <= 1e-5
     assert document["mass_range"] == [0.2, 9.8]
+
+
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+def test_a_graph_holds_the_calibration_of_its_fold(method, tmp_path):
+    from dataclasses import replace
+
+    bundle = make_bundle("mlp")
+    X = bundle.examples
+    y = X[:, PHOTON_FEATURES.index("E_pair1")] > 1.7
+    calibrations = tuple(
+        fit_calibration(method, model.predict_proba(X)[:, 1], y) for model in bundle.classifiers
+    )
+    calibrated = replace(bundle, calibrations=calibrations)
+    assert export_onnx(calibrated, tmp_path).largest_difference <= 1e-5
+    X = rows(PHOTON_FEATURES, seed=9)
+    for k, (model, calibration) in enumerate(zip(bundle.classifiers, calibrations, strict=True)):
+        own = model.predict_proba(X)[:, 1]
+        exported = OnnxNetwork(tmp_path / f"fold{k}.onnx").probability(X)
+        np.testing.assert_allclose(exported, calibration(own), atol=1e-5, rtol=0)
+        assert np.abs(exported - own).max() > 0.01
 
 
 def test_a_graph_takes_any_number_of_rows(tmp_path):

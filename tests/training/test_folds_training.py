@@ -6,6 +6,7 @@ from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
 from darksieve.datasets.folds import fold_of, part_of
 from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.errors import InputError
+from darksieve.evaluation.calibration import calibration_curve
 from darksieve.models import bdt_blocks
 from darksieve.models.bundle import Bundle
 from darksieve.models.estimator import MODELS, PHOTON_FEATURES
@@ -306,3 +307,44 @@ def test_many_rows_are_quantised_on_disk_and_nothing_is_left_there(events, tmp_p
     _, in_memory, _ = quick(events, rows_per_block=500)
     np.testing.assert_allclose(on_disk.score, in_memory.score, atol=1e-5)
     assert {path.name for path in (tmp_path / "fold0").iterdir()} == {"fold.json", "model"}
+
+
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+@each_model
+def test_a_calibrated_bundle_gives_probabilities_in_the_order_of_its_models(events, model, method, tmp_path):
+    _, scores, _ = quick(events, model)
+    bundle, calibrated, _ = quick(events, model, calibrate=method)
+    np.testing.assert_array_equal(bundle.uncalibrated().score(events), scores.score)
+    assert np.abs(calibrated.score - scores.score).max() > 0.01
+    for fold in range(3):
+        own = scores.fold == fold
+        order = np.argsort(scores.score[own], kind="stable")
+        assert (np.diff(calibrated.score[own][order]) >= 0).all()
+    bundle.save(tmp_path / "bundle")
+    np.testing.assert_array_equal(Bundle.load(tmp_path / "bundle").score(events), calibrated.score)
+    shuffled = events.select(np.random.default_rng(3).permutation(len(events)))
+    assert quick(shuffled, model, calibrate=method)[0].calibrations == bundle.calibrations
+
+
+def test_overconfident_trees_become_probabilities(make_events):
+    some = make_events(6000, 9000)
+    settings = {
+        "options": {"n_trees": 200, "max_depth": 6, "learning_rate": 0.3, "patience": 0},
+        "n_folds": 2,
+    }
+    settings |= {"model": "bdt", "matching": "none", "validation_share": 0.2}
+    _, before, _ = train_bundle(some, **settings)
+    after = {m: train_bundle(some, calibrate=m, **settings)[1] for m in ("isotonic", "sigmoid")}
+    error = calibration_curve(before.score, before.is_signal).expected_error
+    assert error > 0.1
+    for scores in after.values():
+        # each bin's share has an error of 0.02, so their mean distance is some 0.015, and the calibration's
+        # own from 1500 events of a class as much
+        assert calibration_curve(scores.score, scores.is_signal).expected_error < 0.04
+
+
+def test_a_calibration_needs_a_known_method_and_held_out_events(events):
+    with pytest.raises(InputError, match=r"calibrate is 'isotonik'; there are .* did you mean 'isotonic'"):
+        quick(events, calibrate="isotonik")
+    with pytest.raises(InputError, match="needs held-out events"):
+        quick(events, calibrate="sigmoid", validation_share=0.0)

@@ -2,8 +2,8 @@
 
 Layout of the directory (documents are JSON; nothing is ever unpickled)::
 
-    bundle.json            format, model, options, features, schema, folds, mass range, hashes, version,
-                           and the SHA-256 of every other file and of itself
+    bundle.json            format, model, options, features, schema, folds, mass range, calibrations, hashes,
+                           version, and the SHA-256 of every other file and of itself
     examples.safetensors   some rows of the training, on which an export is compared with the models
     fold0/ … fold{k-1}/    one fitted model each: network.json + weights.safetensors, or bdt.json + trees.ubj
     working_points.json    where there are some
@@ -28,6 +28,7 @@ from darksieve.datasets.events import Events
 from darksieve.datasets.folds import fold_of
 from darksieve.datasets.mapped_columns import release
 from darksieve.errors import InputError, nearest
+from darksieve.models.calibration import ScoreCalibration
 from darksieve.models.estimator import (
     Classifier,
     Options,
@@ -67,6 +68,7 @@ class Bundle:
         reading: How candidates are made of a file's rows, for inference, or None.
         examples: Some rows of the training, shape (n, n_features), or None.
         learnt_missing: Features in which the training's rows had missing values (NaN).
+        calibrations: What makes each model's probability one that counts bear out; empty for none.
     """
 
     name: str
@@ -85,6 +87,11 @@ class Bundle:
     reading: Mapping[str, Any] | None = None
     examples: NDArray[np.float32] | None = None
     learnt_missing: tuple[str, ...] = ()
+    calibrations: tuple[ScoreCalibration, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.calibrations and len(self.calibrations) != len(self.classifiers):
+            raise ValueError(f"{len(self.calibrations)} calibrations of {len(self.classifiers)} models")
 
     @property
     def n_folds(self) -> int:
@@ -136,7 +143,7 @@ class Bundle:
         scores = np.empty(len(rows), dtype=np.float32)
         for part, X in FeatureBlocks(events, self.features, rows, _ROWS_AT_ONCE):
             scores[part] = self.classifiers[fold].predict_proba(X)[:, 1]
-        return scores
+        return self.calibrations[fold](scores) if self.calibrations else scores
 
     def in_mass_range(self, events: Events) -> NDArray[np.bool_]:
         """Rows whose own mass lies where the models saw signal, shape (n,); elsewhere they extrapolate."""
@@ -144,6 +151,10 @@ class Bundle:
             return np.ones(len(events), dtype=bool)
         mass = events[self.mass_column]
         return (mass >= self.mass_range[0]) & (mass <= self.mass_range[1])
+
+    def uncalibrated(self) -> Bundle:
+        """The same models with the probabilities that they give themselves."""
+        return dataclasses.replace(self, calibrations=())
 
     def with_working_points(self, document: Mapping[str, Any] | None) -> Bundle:
         """The same bundle with other working points."""
@@ -182,6 +193,7 @@ class Bundle:
             "version": self.version,
             "reading": self.reading,
             "learnt_missing": list(self.learnt_missing),
+            "calibrations": [one.to_json() for one in self.calibrations],
         }
         _seal(directory, document)
 
@@ -234,6 +246,10 @@ class Bundle:
             reading=document["reading"],
             examples=examples,
             learnt_missing=tuple(document.get("learnt_missing", ())),
+            calibrations=tuple(
+                ScoreCalibration.from_json(entry, str(directory / DOCUMENT))
+                for entry in document.get("calibrations", ())
+            ),
         )
 
 

@@ -3,7 +3,7 @@
 Layout of the directory::
 
     fold0.onnx …      one graph each: "features" (n, n_features) float32 in, "probability" (n,) float32 out;
-                      logarithms, invariants, masks and standardisation are inside
+                      logarithms, invariants, masks, standardisation and calibration are inside
     export.json       features in order, folds, range of masses, hashes, and how well the graphs agree
 """
 
@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,11 @@ from darksieve import __version__
 from darksieve.atomic import sha256_of_file, write_json
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
+from darksieve.models.calibration import HIGHEST, LOWEST, ScoreCalibration
 from darksieve.models.estimator import Classifier, write_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = "darksieve-onnx/1"
 INPUT, OUTPUT = "features", "probability"
@@ -73,8 +77,11 @@ def export_onnx(bundle: Bundle, directory: Path | str, X: NDArray[np.float32] | 
     largest = 0.0
     for k, classifier in enumerate(bundle.classifiers):
         path = directory / f"fold{k}.onnx"
-        write_bytes(path, _graph(classifier, bundle))
+        calibration = bundle.calibrations[k] if bundle.calibrations else None
+        write_bytes(path, _graph(classifier, bundle, calibration))
         own = classifier.predict_proba(X)[:, 1]
+        if calibration is not None:
+            own = calibration(own)
         difference = float(np.abs(OnnxNetwork(path).probability(X) - own).max())
         if not difference <= TOLERANCE:
             path.unlink()
@@ -126,8 +133,8 @@ class OnnxNetwork:
 _INSTALL = "{} is not installed, which ONNX needs: pip install 'darksieve[onnx]'"
 
 
-def _graph(classifier: Classifier, bundle: Bundle) -> bytes:
-    """The graph of one network, with what it takes in its metadata."""
+def _graph(classifier: Classifier, bundle: Bundle, calibration: ScoreCalibration | None) -> bytes:
+    """The graph of one network with its calibration, with what it takes in its metadata."""
     try:
         import onnx
     except ImportError:
@@ -140,7 +147,10 @@ def _graph(classifier: Classifier, bundle: Bundle) -> bytes:
             self.network = network
 
         def forward(self, X: torch.Tensor) -> torch.Tensor:
-            return torch.sigmoid(self.network(X))
+            z = self.network(X)  # (n,), ln odds
+            if calibration is not None:
+                z = _calibrated(z, calibration)
+            return torch.sigmoid(z)
 
     example = torch.full((2, len(bundle.features)), 0.5)
     network: Any = classifier.network_  # type: ignore[attr-defined]  # a photon network
@@ -163,6 +173,20 @@ def _graph(classifier: Classifier, bundle: Bundle) -> bytes:
         graph.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(graph)
     return graph.SerializeToString()
+
+
+def _calibrated(z: torch.Tensor, calibration: ScoreCalibration) -> torch.Tensor:
+    """The chain of lines as a sum of rising ramps, which ONNX has: no term cancels another."""
+    import torch
+
+    x, y = calibration.raw, calibration.calibrated
+    z = torch.clamp(z, LOWEST, HIGHEST)
+    outside = torch.clamp(z - x[0], max=0.0) + torch.clamp(z - x[-1], min=0.0)
+    out = y[0] + calibration.outer_slope * outside  # (n,)
+    for i in range(len(x) - 1):
+        slope = (y[i + 1] - y[i]) / (x[i + 1] - x[i])
+        out = out + slope * torch.clamp(z - x[i], min=0.0, max=x[i + 1] - x[i])
+    return out
 
 
 def _document(bundle: Bundle, directory: Path, parity: Parity) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import fold_of, part_of
 from darksieve.datasets.truth import refuse_truth
-from darksieve.errors import InputError
+from darksieve.errors import InputError, nearest
 from darksieve.models.bundle import Bundle, check_features
+from darksieve.models.calibration import METHODS as CALIBRATIONS
+from darksieve.models.calibration import ScoreCalibration, fit_calibration
 from darksieve.models.estimator import (
     PHOTON_FEATURES,
     BdtOptions,
@@ -34,6 +36,7 @@ from darksieve.training.fold_plan import TRUE_PAIR, FoldPlan, FoldPlanner, diges
 from darksieve.training.history import FoldHistory, TrainingHistory
 from darksieve.training.mass_matching import Target
 
+_ROWS_AT_ONCE = 262_144
 SCORE_COLUMNS = (*EVENT_COLUMNS, TRUE_PAIR)  # that a table of scores is made from, with its observable
 
 Progress = Callable[[float, float], None]  # (done, total)
@@ -57,6 +60,7 @@ def train_bundle(
     validation_share: float = 0.1,
     never_features: Sequence[str] = (),
     missing: Collection[str] = (),
+    calibrate: str = "none",
     name: str = "classifier",
     config_hash: str | None = None,
     fold_salt: int = 0,
@@ -90,6 +94,8 @@ def train_bundle(
         validation_share: Part of the training events that stops the fit early; 0 for none.
         never_features: More patterns of columns that no classifier may see.
         missing: Columns in which NaN means "missing", which trees learn from and networks refuse.
+        calibrate: "isotonic" or "sigmoid" maps each model's probability to one that its own held-out events,
+            which are of no fit and not of its fold, bear out (see ``models.calibration``); "none" does not.
         n_threads: Threads of each fit; part of what the numbers depend on.
         workers: Folds fitted at the same time, each in a process of its own; one by one in blocks.
         rows_per_block: Trees are fitted from blocks of so many rows, so that the features are never all in
@@ -116,6 +122,11 @@ def train_bundle(
         raise InputError(f"{place}: a {model} is not fitted from blocks; its rows must fit in memory")
     if _fine_tunes(parsed) and validation_share <= 0:
         raise InputError(f"{place}: fine_tune needs held-out events to judge it: give a validation share")
+    if calibrate not in CALIBRATIONS:
+        known = f"there are {list(CALIBRATIONS)}{nearest(calibrate, CALIBRATIONS)}"
+        raise InputError(f"{place}: calibrate is {calibrate!r}; {known}")
+    if calibrate != "none" and validation_share <= 0:
+        raise InputError(f"{place}: calibrate needs held-out events to fit it on: give a validation share")
     columns = [*([mass_column] if mass_column is not None else []), *decorrelation.variables]
     check_features(events, [*columns, *([observable] if observable is not None else [])], place)
     dropped: tuple[DroppedFeature, ...] = ()
@@ -176,6 +187,14 @@ def train_bundle(
                 on_fold(k, load_fold(folder / f"fold{k}", model))
         classifiers = tuple(load_fold(folder / f"fold{k}", model) for k in range(n_folds))
     report.finish()
+    calibrations: tuple[ScoreCalibration, ...] = ()
+    if calibrate != "none":
+        calibrations = tuple(
+            _calibration(
+                calibrate, events, features, classifiers[plan.fold], plan, f"{place}, fold {plan.fold}"
+            )
+            for plan in plans
+        )
     ranges = [plan.mass_range for plan in plans if plan.mass_range is not None]
     bundle = Bundle(
         name=name,
@@ -191,6 +210,7 @@ def train_bundle(
         config_hash=config_hash,
         examples=_examples(events, features, next(iter(plans))),
         learnt_missing=learnt_missing,
+        calibrations=calibrations,
     )
     score = bundle.score(events)
     history = tuple(
@@ -289,6 +309,24 @@ def _examples(events: Events, features: tuple[str, ...], plan: FoldPlan, n: int 
     """Rows spread over the training of a fold, which keys have shuffled, shape (n, n_features)."""
     rows = plan.rows[np.linspace(0, len(plan.rows) - 1, min(n, len(plan.rows))).astype(int)]
     return np.ascontiguousarray(feature_matrix(events, features, rows))
+
+
+def _calibration(
+    method: str, events: Events, features: tuple[str, ...], model: Classifier, plan: FoldPlan, place: str
+) -> ScoreCalibration:
+    """Of one fold's model, on the events that its fit held out."""
+    held_out = plan.rows[plan.validation]
+    score = np.empty(len(held_out), np.float32)
+    rising = np.argsort(held_out)
+    for part, X in FeatureBlocks(events, features, held_out[rising], _ROWS_AT_ONCE):
+        score[rising[part]] = model.predict_proba(X)[:, 1]
+    return fit_calibration(
+        method,
+        score,
+        events.is_signal[held_out],
+        plan.weight[plan.validation],
+        place=f"{place}, fold {plan.fold}",
+    )
 
 
 def _history(

@@ -253,6 +253,7 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
                 max_rows=classifier.max_rows,
                 never_features=config.never_features,
                 missing=simulation.reading.may_be_missing,
+                calibrate=classifier.calibrate,
                 name=classifier.name,
                 config_hash=sha256_of_json(classifier.model_dump(mode="json")),
                 workers=min(context.workers, 2),

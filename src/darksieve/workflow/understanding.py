@@ -29,7 +29,7 @@ from darksieve.workflow.limit_worth import draw_limit_worth, limit_worth, limit_
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.scoring import Simulation
 
-FORMAT = "darksieve-understanding/2"
+FORMAT = "darksieve-understanding/3"
 DOCUMENT = "understanding.json"
 HELICITY = "cosHelicity"  # where a search has it, scores are mapped against it
 MAX_ROWS = 20_000  # of each class: an AUC of 0.95 then has an error of 0.001, and a run of minutes stays one
@@ -122,6 +122,11 @@ def _understand(
             for of_class, value in (("background", 0), ("signal", 1))
         },
         "calibration": calibration_curve(score, label, weight).to_json(),
+        "calibration_before": (
+            calibration_curve(bundle.uncalibrated().score(some), label, weight).to_json()
+            if bundle.calibrations
+            else None
+        ),
         "overtraining": _overtraining(bundle, some, label, context.config.seed),
     }
 
@@ -202,6 +207,7 @@ def draw_understanding(pictures: Pictures) -> None:
             curve["error"],
             stamp=stamp,
             expected_error=curve["expected_error"],
+            before=entry["calibration_before"],
         )
         pictures.keep(f"calibration_{name}", drawing)
         draw_limit_worth(pictures, name, entry["limit_importance"], stamp)

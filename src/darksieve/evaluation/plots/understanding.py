@@ -131,8 +131,9 @@ def draw_rank_correlations(
 
 @styled
 def draw_calibration(
-    score: ArrayLike, signal_share: ArrayLike, error: ArrayLike, *, stamp: Stamp, expected_error: float
-) -> Drawing:
+    score: ArrayLike, signal_share: ArrayLike, error: ArrayLike, *, stamp: Stamp, expected_error: float,
+    before: Mapping[str, Any] | None = None,
+) -> Drawing:  # fmt: skip
     """Share of signal against the score, classes at equal weight; the diagonal is a true probability.
 
     Args:
@@ -141,12 +142,25 @@ def draw_calibration(
         error: Its statistical error, shape (n,).
         stamp: What stands above the axes.
         expected_error: Mean distance from the diagonal.
+        before: The same of the score before its calibration: ``score``, ``signal_share``, ``error`` and
+            ``expected_error``; None where it is not calibrated.
     """
     x = as_floats(score, "score")
     y = as_floats(signal_share, "signal share", x.shape)
     dy = as_floats(error, "error", x.shape)
     figure, panels = new_panels(2, 1, height=5.8, height_ratios=[3, 1], share_x=True)
     panels[0].plot([0, 1], [0, 1], color=GREY, linewidth=1, label="a true probability")
+    curves = [(x, y, dy)]
+    if before is not None:
+        x0 = as_floats(before["score"], "score before")
+        y0 = as_floats(before["signal_share"], "signal share before", x0.shape)
+        dy0 = as_floats(before["error"], "error before", x0.shape)
+        curves.append((x0, y0, dy0))
+        label = f"before the calibration, mean distance {before['expected_error']:.2g}"
+        panels[0].errorbar(
+            x0, y0, dy0, fmt="s", color=BLUE, markersize=3.5, capsize=0, mfc="none", label=label
+        )
+        panels[1].errorbar(x0, y0 - x0, dy0, fmt="s", color=BLUE, markersize=3.5, mfc="none")
     label = f"out of fold, mean distance {expected_error:.2g}"
     panels[0].errorbar(x, y, dy, fmt="o", color=VERMILION, markersize=4, capsize=0, label=label)
     panels[0].set_ylabel("Share of signal (equal priors)")
@@ -154,13 +168,16 @@ def draw_calibration(
     panels[0].legend(loc="upper left")
     panels[1].axhline(0, color=GREY, linewidth=1)
     panels[1].errorbar(x, y - x, dy, fmt="o", color=VERMILION, markersize=4)
-    reach = 1.15 * float(np.nanmax(np.abs(y - x) + dy))
+    reach = 1.15 * max(float(np.nanmax(np.abs(b - a) + db)) for a, b, db in curves)
     panels[1].set_ylim(-reach, reach)
     panels[1].set_ylabel("Difference", loc="center")
     panels[1].set_xlabel("Score (out of fold)")
     panels[1].set_xlim(0, 1)
     stamp_axes(panels[0], stamp)
+    x, y, dy = (np.concatenate(columns) for columns in zip(*curves, strict=True))
     table = {"score": x, "signal_share": y, "signal_share_error": dy}
+    if before is not None:
+        table["is_calibrated"] = np.repeat([1.0, 0.0], [len(curve[0]) for curve in curves])
     return Drawing(
         figure, table, "Share of signal against the score beside the diagonal of a true probability."
     )

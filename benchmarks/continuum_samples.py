@@ -1,0 +1,115 @@
+"""Simulated B+ → K+ a(→γγ) and continuum for the figures of the continuum BDT, kept in the cache.
+
+Half an hour of simulation on one core the first time. Several productions stand for one sample, so that an
+interrupted one loses a part only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+
+from darksieve.datasets.cache import Cache, default_folder
+from darksieve.datasets.kept_files import fetch_files, keep_files, simulation_key
+from darksieve.datasets.simulation.bfactory.settings import BFactorySettings
+from darksieve.datasets.simulation.production import simulate
+
+N_PRODUCTIONS = 4
+CANDIDATES_EACH = 28_000  # continuum: K+ and a few K_S, with the K* window shut
+SIGNAL_EVENTS = 110_000
+MASS_RANGE = (0.2, 4.6)  # GeV
+K_PLUS = 0  # in the branch mode
+GLOBAL = ("R2", "thrustBm", "thrustOm", "cosTBTO", "cosTBz", "cosTheta_B")
+SETTINGS = {"preselection": {"kstar_half_width": 0.0}}
+_WORKERS = 1
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates of signal and continuum with nothing but event shapes as features.
+
+    Attributes:
+        x: Event shapes, shape (n, n_features), float32.
+        features: Their names.
+        label: 1 for signal, 0 for continuum, shape (n,).
+        event: Number of the event, unique over all samples, shape (n,).
+        others: Mbc, deltaE, M_gg and M_gg_fit in GeV, shape (n,) each.
+    """
+
+    x: NDArray[np.float32]
+    features: tuple[str, ...]
+    label: NDArray[np.int64]
+    event: NDArray[np.int64]
+    others: dict[str, NDArray[np.float64]]
+
+    @property
+    def in_signal_region(self) -> NDArray[np.bool_]:
+        """Mbc > 5.27 GeV and \\|ΔE\\| < 0.2 GeV, shape (n,)."""
+        return (self.others["Mbc"] > 5.27) & (np.abs(self.others["deltaE"]) < 0.2)
+
+
+def kept_sample(process: str, path: Path, **size: Any) -> None:
+    """Simulate a sample into ``path``, or take it from the cache."""
+    folder = default_folder()
+    cache = None if folder is None else Cache(folder)
+    written = (path, path.with_suffix(".json"))
+    key = simulation_key(process, {"benchmark": SETTINGS, "size": {k: str(v) for k, v in size.items()}})
+    if cache is not None and fetch_files(cache, key, written):
+        return
+    settings = BFactorySettings.from_mapping(SETTINGS, "settings")
+    simulate(process, path, workers=_WORKERS, settings=settings, **size)
+    if cache is not None:
+        keep_files(cache, key, f"benchmark: {process}, {size}", written)
+
+
+def _columns(path: Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+    with uproot.open(path) as file:
+        columns: dict[str, NDArray] = file["ntuple"].arrays(list(names), library="np")
+    return columns
+
+
+def event_shape_branches(path: Path) -> tuple[str, ...]:
+    """Global shapes, KSFW moments and CLEO cones of a file, in its order."""
+    with uproot.open(path) as file:
+        names = file["ntuple"].keys()
+    return tuple(n for n in names if n in GLOBAL or n.startswith(("KSFWVariables", "CleoConeCS", "harmonic")))
+
+
+def continuum_candidates(n_productions: int = N_PRODUCTIONS) -> Candidates:
+    """Candidates of B+ → K+ a and of continuum that look like it, simulated or from the cache."""
+    others = ("Mbc", "deltaE", "M_gg", "M_gg_fit")
+    parts: list[dict[str, NDArray]] = []
+    labels: list[NDArray] = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.root"
+        kept_sample("b_to_kplus_alp", path, n_events=SIGNAL_EVENTS, mass_range=MASS_RANGE, seed=1)
+        features = event_shape_branches(path)
+        wanted = (*features, *others, "mode", "isSignal", "__event__")
+        for production in range(n_productions + 1):
+            if production:
+                kept_sample("continuum", path, n_candidates=CANDIDATES_EACH, seed=production)
+            columns = _columns(path, wanted)
+            kept = columns["mode"] == K_PLUS
+            if not production:
+                kept &= columns["isSignal"] == 1
+            columns["__event__"] = columns["__event__"].astype(np.int64) + production * 2**33
+            parts.append({name: values[kept] for name, values in columns.items()})
+            labels.append(np.full(int(kept.sum()), int(production == 0)))
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+    return Candidates(
+        x=np.column_stack([joined[name] for name in features]).astype(np.float32),
+        features=features,
+        label=np.concatenate(labels),
+        event=joined["__event__"],
+        others={name: joined[name].astype(np.float64) for name in others},
+    )
+
+
+if __name__ == "__main__":
+    print(len(continuum_candidates().label))
