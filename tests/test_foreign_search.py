@@ -30,7 +30,7 @@ channels:
   kplus: {select: "Mbc > 5.27 and abs(deltaE) < 0.2", n_parents: 7.9e8, secondary_fraction: 1.0}
 classifiers:
   - {name: continuum, model: bdt, features: [R2, thrustOm, cosTBTO, "KSFWVariables(hso00)"], folds: 2,
-     options: {n_trees: 60, max_depth: 4, learning_rate: 0.2}}
+     calibrate: isotonic, options: {n_trees: 60, max_depth: 4, learning_rate: 0.2}}
 working_points: {objective: expected_limit, kind: categories, n_categories: 2}
 scan:
   observable: M_gg
@@ -166,6 +166,15 @@ class TestForeignSearch:
         ):
             assert (blind / name).is_file(), name
         assert (blind / "bundles" / "continuum").is_dir()
+
+    def test_the_score_is_calibrated_and_the_report_shows_it_before_and_after(self, blind):
+        entry = json.loads((blind / "understanding.json").read_text())["classifiers"]["continuum"]
+        before, after = entry["calibration_before"], entry["calibration"]
+        # bins of 1000 events: a share has an error of 0.016 at most, and the calibration its own
+        assert after["expected_error"] < 0.03
+        assert before["score"] != after["score"]
+        bundle = json.loads((blind / "bundles/continuum/bundle.json").read_text())
+        assert [one["method"] for one in bundle["calibrations"]] == ["isotonic"] * 2
 
     def test_apply_adds_score_fold_and_category_equal_to_those_of_the_run(self, folder, blind):
         import pyarrow.parquet as pq
