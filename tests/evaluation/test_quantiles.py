@@ -83,3 +83,21 @@ def test_few_generated_masses_are_enough(n_masses):
 def test_scores_without_quantiles_are_input_errors(score, message):
     with pytest.raises(InputError, match=message):
         fit_signal_quantiles(np.linspace(1, 2, len(score)), score, np.ones(len(score)))
+
+
+def test_bins_are_filled_equally_up_to_the_ends_where_scores_fall_fast():
+    # as a leading-order ratio does where the recoil photon gets soft: by dozens of bins within a resolution
+    def edge_scores(mass, rng):
+        energy = (10.58**2 - mass**2) / (2 * 10.58)
+        return 2 * np.log(energy) - 0.3 * rng.uniform(size=len(mass)) - rng.exponential(0.05, len(mass))
+
+    rng = np.random.default_rng(10)
+    mass = rng.uniform(0.2, 9.8, 60_000)
+    quantiles = fit_signal_quantiles(mass, edge_scores(mass, rng), np.ones(60_000))
+    for low, high in ((0.2, 0.3), (4.9, 5.0), (9.7, 9.8), (9.78, 9.8)):
+        probe = rng.uniform(low, high, 50_000)
+        kept = np.cumsum(np.bincount(quantiles.bins(probe, edge_scores(probe, rng)), minlength=120)) / 50_000
+        for level in (12, 30, 60, 90):
+            share = level / 120
+            # 60 000 rows over about twenty effective parameters; an end has one side only: √2 of that
+            assert abs(kept[level - 1] - share) < 5 * np.sqrt(2 * share * (1 - share) / 3000)

@@ -120,7 +120,11 @@ class Chooser:
 
     @cached_property
     def fine_table(self) -> FineTable:
-        """All events in fine bins that they did not choose, with replicates."""
+        """All events at the nodes in fine bins that they did not choose, with replicates."""
+        return self.fine_table_at(self.nodes)
+
+    def fine_table_at(self, masses: NDArray[np.float64]) -> FineTable:
+        """The same at any masses."""
         signal, background = (
             np.empty(len(self.rows.signal_fold), np.int64),
             np.empty(len(self.rows.fold), np.int64),
@@ -129,8 +133,9 @@ class Chooser:
             s, b = self.rows.signal_fold == f, self.rows.fold == f
             signal[s] = tables.quantiles.bins(self.rows.signal_observable[s], self.rows.signal_score[s])
             background[b] = tables.quantiles.bins(self.rows.observable[b], self.rows.score[b])
+        half_width = np.interp(masses, self.masses, self.half_width)
         return quoted_fine_table(
-            self.rows, signal, background, self.n_fine_bins, self.nodes, self.node_width, self.mass_range,
+            self.rows, signal, background, self.n_fine_bins, masses, half_width, self.mass_range,
             n_bootstrap=self.n_bootstrap, seed=self.seed,
         )  # fmt: skip
 

@@ -96,7 +96,10 @@ def cut_landscape(
         background_order=background_order,
         full_limit=full_limit,
     )
-    quantiles = fit_signal_quantiles(rows.signal_mass, rows.signal_score, rows.signal_weight, n_bins=n_cuts)
+    quantiles = fit_signal_quantiles(
+        rows.signal_mass, rows.signal_score, rows.signal_weight, observable=rows.signal_observable,
+        n_bins=n_cuts,
+    )  # fmt: skip
     efficiency = efficiency_of_all(rows, mass_range)(masses)[0]
     window = Windows.around(masses, peak_sigma * sigma(masses))
     column = quantiles.bins(rows.observable, rows.score)

@@ -19,6 +19,8 @@ from darksieve.errors import InputError
 
 _ROWS_PER_NODE = 400
 _MAX_NODES = 160
+_MIDDLE = np.linspace(0.9, 0.1, 9)  # quantiles whose mean is the middle of the scores
+_LIKE_LEVELS = 0.4  # in the normal quantile: levels so far apart share their smoothness
 
 
 @numba.njit(cache=True)
@@ -92,27 +94,39 @@ class SignalQuantiles:
 
 
 def fit_signal_quantiles(
-    mass: ArrayLike, score: ArrayLike, weight: ArrayLike, *, n_bins: int = 120, n_grid: int = 400
+    mass: ArrayLike,
+    score: ArrayLike,
+    weight: ArrayLike,
+    *,
+    observable: ArrayLike | None = None,
+    n_bins: int = 120,
+    n_grid: int = 400,
 ) -> SignalQuantiles:
     """Signal quantile curves of the score from simulation at any masses.
 
-    Weighted quantiles in groups of neighbouring masses (each mass by itself where few masses were generated),
-    then one penalised spline in mass for every level, with one smoothness for all, chosen by leaving out
-    groups.
+    The middle of the scores as a smooth curve in mass is taken off first: where scores move fast, a group of
+    neighbouring masses would mix the scores of many. Then weighted quantiles in such groups (each mass by
+    itself where few masses were generated), and one penalised spline in mass for every level, as smooth as
+    leaving out groups allows for that level and its neighbours.
 
     Args:
         mass: Generated mass of signal candidates in GeV, shape (n,).
         score: Shape (n,).
         weight: >= 0, shape (n,).
+        observable: Where the curves will be looked up for each candidate, GeV, shape (n,); the generated mass
+            where absent.
         n_bins: Number of equal-signal bins.
         n_grid: Number of masses of the table.
 
     Raises:
         InputError: If there is no signal, its scores are not finite, or they are all the same.
     """
-    mass, score, weight = (np.asarray(v, np.float64) for v in (mass, score, weight))
+    observable = mass if observable is None else observable
+    mass, score, weight, observable = (
+        np.asarray(v, np.float64) for v in (mass, score, weight, observable)
+    )
     keep = weight > 0
-    mass, score, weight = mass[keep], score[keep], weight[keep]
+    mass, score, weight, observable = mass[keep], score[keep], weight[keep], observable[keep]
     if len(score) < 20:
         raise InputError(
             f"{len(score)} signal candidates to place score boundaries: at least 20 are needed; simulate more"
@@ -134,11 +148,16 @@ def fit_signal_quantiles(
     best: tuple[float, NDArray] | None = None
     for scale in _scales(score, weight):
         on_scale = np.interp(score, *scale)
-        values = np.stack([_weighted_quantiles(on_scale[g], weight[g], 1 - levels) for g in groups])
-        error, smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))
+        middle = np.zeros(len(grid))
+        for quantiles in (_MIDDLE, _MIDDLE, 1 - levels):
+            left = on_scale - np.interp(observable, grid, middle)
+            values = np.stack([_weighted_quantiles(left[g], weight[g], quantiles) for g in groups])
+            error, smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))
+            if quantiles is _MIDDLE:
+                middle = middle + smooth.mean(axis=1)
         if best is None or error < best[0]:
-            smooth = -np.sort(-smooth, axis=1)  # neighbouring levels may cross by rounding
-            best = error, np.interp(smooth, scale[1], scale[0])
+            curves = -np.sort(-(middle[:, None] + smooth), axis=1)  # neighbouring levels may cross by rounding
+            best = error, np.interp(curves, scale[1], scale[0])
     assert best is not None
     return SignalQuantiles(grid, efficiencies, best[1])
 
@@ -176,13 +195,14 @@ def _mass_groups(mass: NDArray) -> list[NDArray[np.int64]]:
 
 
 def _stretch(low: float, high: float) -> Callable[[NDArray], NDArray]:
-    """Halfway between mass and its logarithm: kinematics change fast at low mass, and slowly elsewhere."""
-    offset = 0.02 * high  # so that a range from zero has a logarithm
+    """Mass, drawn out towards both ends: kinematics change fast where a photon gets soft, slowly elsewhere."""
+    offset = 0.02 * max(high - low, 1e-9)  # an end is so far from where the logarithm is infinite
+    scale = np.log((high - low) / offset + 1)
 
     def coordinate(mass: NDArray) -> NDArray:
-        return (mass - low) / (high - low) + np.log((mass + offset) / (low + offset)) / np.log(
-            (high + offset) / (low + offset)
-        )
+        from_low, from_high = np.maximum(mass - low, 0), np.maximum(high - mass, 0)
+        ends = np.log(from_low / offset + 1) - np.log(from_high / offset + 1)
+        return np.asarray((mass - low) / max(high - low, 1e-9) + ends / scale)
 
     return coordinate
 
@@ -194,7 +214,9 @@ def _weighted_quantiles(values: NDArray, weight: NDArray, probabilities: NDArray
 
 
 def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> tuple[float, NDArray]:
-    """Penalised cubic spline through (n_nodes, n_levels), smoothness by leave-one-out over the nodes.
+    """Penalised cubic splines through (n_nodes, n_levels), smoothness by leave-one-out over the nodes.
+
+    Levels that are alike share theirs: near its end a score is known much better than in its bulk.
 
     Returns:
         Mean squared error of left-out nodes in units of the nodes' own spread, and the curves at ``at``.
@@ -222,18 +244,23 @@ def _smooth_in_mass(x: NDArray, y: NDArray, counts: NDArray, at: NDArray) -> tup
     spread = np.maximum(y[:, quarter] - y[:, -quarter - 1], 1e-12)
     information = design.T @ (w[:, None] * design)
     right = design.T @ (w[:, None] * y)
-    best: tuple[float, NDArray] | None = None
+    errors, fitted = [], []
     for log_strength in np.linspace(-16, 6, 23):
         solved = np.linalg.solve(
             information + np.exp(log_strength) * penalty + 1e-10 * np.eye(len(penalty)),
             np.hstack([design.T * w, right]),
         )
         leverage = np.einsum("ij,ji->i", design, solved[:, : len(x)])
-        coefficients = solved[:, len(x) :]
-        residual = (y - design @ coefficients) / np.maximum(1 - leverage, 1e-6)[:, None]
-        error = float(np.mean(w[:, None] * (residual[:, 1:-1] / spread[:, None]) ** 2))
-        if best is None or error < best[0]:
-            best = error, coefficients
-    assert best is not None
+        fitted.append(solved[:, len(x) :])
+        residual = (y - design @ fitted[-1]) / np.maximum(1 - leverage, 1e-6)[:, None]
+        errors.append(np.mean(w[:, None] * residual**2, axis=0))
+    by_level = np.array(errors)  # (n_strengths, n_levels)
+    normal = ndtri((np.arange(y.shape[1]) + 0.5) / y.shape[1])
+    alike = np.exp(-0.5 * ((normal[:, None] - normal) / _LIKE_LEVELS) ** 2)
+    relative = by_level / np.maximum(by_level.min(axis=0), 1e-300)
+    picked = np.argmin(relative @ (alike / alike.sum(axis=0)), axis=0)
+    level = np.arange(y.shape[1])
+    error = float(np.mean(by_level[picked, level][1:-1] / np.mean(spread**2)))
+    coefficients = np.array(fitted)[picked, :, level].T
     inside = np.clip(at, inner[0], inner[-1])
-    return best[0], BSpline(knots, best[1], 3)(inside)
+    return error, BSpline(knots, coefficients, 3)(inside)

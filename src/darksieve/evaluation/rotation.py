@@ -72,7 +72,10 @@ def prepare(
         mass_range: Range of a flat signal sample.
         n_bins: Fine bins.
     """
-    quantiles = fit_signal_quantiles(rows.signal_mass, rows.signal_score, rows.signal_weight, n_bins=n_bins)
+    quantiles = fit_signal_quantiles(
+        rows.signal_mass, rows.signal_score, rows.signal_weight, observable=rows.signal_observable,
+        n_bins=n_bins,
+    )  # fmt: skip
     efficiency = efficiency_of_all(rows, mass_range)(nodes)[0]
     signal = np.repeat(efficiency[:, None] / n_bins, n_bins, axis=1)
     bins = quantiles.bins(rows.observable, rows.score)
