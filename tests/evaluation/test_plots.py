@@ -455,3 +455,18 @@ def test_tables_of_unequal_columns_are_refused_before_anything_is_written(tmp_pa
     with pytest.raises(ValueError, match="no columns"):
         save_figure(Figure(), {}, tmp_path / "f")
     assert os.listdir(tmp_path) == []
+
+
+def test_the_spread_between_tails_is_drawn_where_it_is_worth_it_and_written():
+    median = 6 + np.sqrt(SEARCHED)
+    wide = SEARCHED > 2
+    tails = np.array([median * np.where(wide, 0.8, 0.999), median * np.where(wide, 1.3, 1.001)])
+    drawing = example_limits(tails=tails)
+    assert len(artists(drawing, "tails")) == 1
+    assert "beyond the simulation" in texts(drawing)
+    low = drawing.table["tail_low_fb"]
+    np.testing.assert_allclose(low[wide], 0.8 * median[wide])
+    assert np.isnan(low[~wide]).all()
+    nothing = example_limits(tails=np.full((2, len(SEARCHED)), np.nan))
+    assert not artists(nothing, "tails")
+    assert "tail_low_fb" not in nothing.table

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darksieve.evaluation.ceiling import FineTable
-from darksieve.evaluation.tails import FAMILIES, tail_tables
+from darksieve.evaluation.tails import FAMILIES, tail_ratios, tail_tables
 
 N_BINS = 120
 EDGES = np.arange(N_BINS + 1) / N_BINS
@@ -71,3 +71,21 @@ def test_scale_of_the_weights_is_that_of_the_tails():
     one, ten = (tail_tables(table_of(lambda e: e**4, 1e3, weight=w)) for w in (1.0, 10.0))
     for family in FAMILIES:
         np.testing.assert_allclose(ten[family].background, 10 * one[family].background, rtol=1e-9)
+
+
+def test_limits_with_known_background_go_with_the_root_of_what_a_family_expects():
+    def limit(signal, background):
+        return 2 / np.sqrt(np.sum(signal**2 / background, axis=-1))
+
+    signal, background = np.ones((3, 1)), np.full((3, 1), 100.0)
+    tails = np.array([1.0, 4.0, 0.25, 1.0])[:, None, None] * background
+    ratios = tail_ratios(signal, background, tails, limit)
+    np.testing.assert_allclose(ratios, np.array([1, 2, 0.5, 1])[:, None] * np.ones(3))
+
+
+def test_a_mass_without_signal_has_no_ratio():
+    def limit(signal, background):
+        with np.errstate(divide="ignore"):
+            return 1 / np.sum(signal, axis=-1)
+
+    assert np.isnan(tail_ratios(np.zeros((1, 1)), np.ones((1, 1)), np.ones((4, 1, 1)), limit)).all()

@@ -6,7 +6,7 @@ import pytest
 from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError
 from darksieve.evaluation.quoting import Figures
-from darksieve.evaluation.working_points import WorkingPoints
+from darksieve.evaluation.working_points import WorkingPoints, tail_background_of
 
 MASSES = np.array([1.0, 2.0, 3.0])
 GRID = np.linspace(0.5, 3.5, 13)
@@ -30,6 +30,7 @@ def working_points(**changes):
         expected_limit_no_cut=by_mass * 2,
         tail_spread=by_mass / 100,
         more_simulation=by_mass,
+        tail_background=by_category * np.array([8.0, 9.0, 11.0, 10.0])[:, None, None],
         errors={"expected_limit": by_mass / 10, "n_background": by_category},
     )
     one = np.stack([0.1 + 0.05 * np.sin(GRID), 0.7 + 0.02 * GRID], axis=1)
@@ -129,3 +130,19 @@ def test_a_wrong_file_is_an_input_error(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(InputError, match=message):
         WorkingPoints.load(path)
+
+
+def test_the_background_of_every_tail_family_is_kept_and_told_where_they_differ():
+    points = working_points()
+    document = points.as_document()
+    told = [p["n_background_by_tail"] for p in document["points"]]
+    assert told[0] is None  # no background, no spread
+    assert told[3] == {
+        "exponential_93": 24.0, "exponential_985": 27.0, "generalised_pareto": 33.0, "normal": 30.0,
+    }  # fmt: skip
+    loaded = WorkingPoints.from_document(document)
+    np.testing.assert_allclose(loaded.figures.tail_background, points.figures.tail_background)
+
+
+def test_points_that_say_nothing_of_tails_have_no_spread():
+    assert tail_background_of({"n_background": 7.0}).tolist() == [7.0] * 4

@@ -122,9 +122,7 @@ def fit_signal_quantiles(
         InputError: If there is no signal, its scores are not finite, or they are all the same.
     """
     observable = mass if observable is None else observable
-    mass, score, weight, observable = (
-        np.asarray(v, np.float64) for v in (mass, score, weight, observable)
-    )
+    mass, score, weight, observable = (np.asarray(v, np.float64) for v in (mass, score, weight, observable))
     keep = weight > 0
     mass, score, weight, observable = mass[keep], score[keep], weight[keep], observable[keep]
     if len(score) < 20:
@@ -156,7 +154,9 @@ def fit_signal_quantiles(
             if quantiles is _MIDDLE:
                 middle = middle + smooth.mean(axis=1)
         if best is None or error < best[0]:
-            curves = -np.sort(-(middle[:, None] + smooth), axis=1)  # neighbouring levels may cross by rounding
+            curves = -np.sort(
+                -(middle[:, None] + smooth), axis=1
+            )  # neighbouring levels may cross by rounding
             best = error, np.interp(curves, scale[1], scale[0])
     assert best is not None
     return SignalQuantiles(grid, efficiencies, best[1])
@@ -195,7 +195,7 @@ def _mass_groups(mass: NDArray) -> list[NDArray[np.int64]]:
 
 
 def _stretch(low: float, high: float) -> Callable[[NDArray], NDArray]:
-    """Mass, drawn out towards both ends: kinematics change fast where a photon gets soft, slowly elsewhere."""
+    """Mass, drawn out towards both ends: kinematics change fast where a photon gets soft."""
     offset = 0.02 * max(high - low, 1e-9)  # an end is so far from where the logarithm is infinite
     scale = np.log((high - low) / offset + 1)
 

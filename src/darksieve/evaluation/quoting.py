@@ -15,7 +15,7 @@ from darksieve.evaluation.objectives import Objective
 from darksieve.evaluation.pooling import BackgroundEstimate, estimate_background
 from darksieve.evaluation.scored_rows import ScoredRows, efficiency_of_all
 from darksieve.evaluation.signal_efficiency import efficiency_points, fit_signal_efficiency
-from darksieve.evaluation.tails import FEWEST, tail_tables
+from darksieve.evaluation.tails import FAMILIES, FEWEST, tail_ratios, tail_tables
 
 _SIGNAL_ROWS_OF_A_NODE = 4000
 
@@ -45,6 +45,8 @@ class Figures:
         more_simulation: How many times more background simulation every category needs for
             ``min_effective_events`` of its own, without neighbours, shape (n_masses,); at least 1.
         expected_limit_no_cut: Limit without the score, shape (n_masses,).
+        tail_background: Expected events as each of ``tails.FAMILIES`` continues the background, shape
+            (n_families, n_masses, n_categories).
         errors: Name -> bootstrap error of the figure, of its shape.
     """
 
@@ -61,6 +63,7 @@ class Figures:
     expected_limit_no_cut: NDArray[np.float64]
     tail_spread: NDArray[np.float64]
     more_simulation: NDArray[np.float64]
+    tail_background: NDArray[np.float64]
     errors: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
@@ -241,7 +244,7 @@ def make_figures(
     no_cut_background = np.maximum(quoted.background.expected.sum(axis=1, keepdims=True), quoted.floor)
     no_cut_yields = quoted.all_efficiency[:, None], no_cut_background
     best = ceiling.at(masses) * shortcut(*no_cut_yields)
-    by_family = np.array([shortcut(signal, tail) for tail in quoted.tails])
+    by_family = tail_ratios(signal, background, quoted.tails, shortcut)
     with np.errstate(invalid="ignore", divide="ignore"):
         percent = 100 * best / fast
         optimism = fast / shortcut(*seen.yields())
@@ -286,6 +289,7 @@ def make_figures(
         expected_limit_no_cut=full(*no_cut_yields) * scale,
         tail_spread=spread,
         more_simulation=_more_simulation(quoted, min_effective_events),
+        tail_background=np.broadcast_to(quoted.tails, (len(FAMILIES), *signal.shape)),
         errors=errors,
     )
 

@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,29 @@ def tail_tables(table: FineTable) -> dict[str, FineTable]:
         values = np.maximum(np.diff(run, axis=1, prepend=0.0), 0.0)
         out[family] = replace(bare, background=values)
     return out | {"normal": bare}
+
+
+def tail_ratios(
+    signal: NDArray,
+    background: NDArray,
+    tails: NDArray,
+    limit: Callable[[NDArray, NDArray], NDArray],
+) -> NDArray[np.float64]:
+    """Limit with the background of each family over the limit with the expected one.
+
+    Args:
+        signal: Shape (n_masses, n_categories); categories of several channels side by side.
+        background: Expected events, same shape.
+        tails: The same as each family has it, shape (n_families, n_masses, n_categories).
+        limit: Of yields of that shape, shape (n_masses,).
+
+    Returns:
+        Shape (n_families, n_masses); NaN where there is no limit.
+    """
+    nominal = limit(signal, background)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.array([limit(signal, tail) / nominal for tail in tails])
+    return np.where(np.isfinite(ratios), ratios, np.nan)
 
 
 def _first(cumulative: NDArray, wanted: NDArray) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.boundaries import Boundaries, out_of_fold
 from darksieve.evaluation.quoting import Figures
+from darksieve.evaluation.tails import FAMILIES
 
 FORMAT = "darksieve-working-points/1"
 Kind = Literal["categories", "threshold"]
@@ -28,6 +30,7 @@ _BY_MASS = (
     "tail_spread",
     "more_simulation",
 )
+_LEAST_SPREAD = 1e-3  # of the background between tail families that is worth telling
 _WITH_ERROR = ("signal_efficiency", "n_background", "expected_limit", "percent_of_ceiling", "optimism")
 
 
@@ -127,6 +130,12 @@ class WorkingPoints:
                     point[name] = _number(getattr(f, name)[i, j])
                     if name in f.errors:
                         point[f"{name}_error"] = _number(f.errors[name][i, j])
+                of_families = f.tail_background[:, i, j]
+                point["n_background_by_tail"] = (
+                    dict(zip(FAMILIES, map(_number, of_families), strict=True))
+                    if np.ptp(of_families) > _LEAST_SPREAD * of_families.max()
+                    else None
+                )
                 for name in _BY_MASS:
                     point[name] = _number(getattr(f, name)[i])
                     if name in f.errors:
@@ -165,6 +174,7 @@ class WorkingPoints:
                 name: np.array([_value(p[name]) for p in points]).reshape(shape) for name in _BY_CATEGORY
             }
             by_mass = {name: np.array([_value(p[name]) for p in points[::n]]) for name in _BY_MASS}
+            tails = [tail_background_of(p) for p in points]
             errors = {}
             for name in _WITH_ERROR:
                 if points and f"{name}_error" in points[0]:
@@ -174,6 +184,7 @@ class WorkingPoints:
             figures = Figures(
                 masses=np.array([p["mass"] for p in points[::n]], float),
                 status=np.array([p["status"] for p in points]).reshape(shape),
+                tail_background=np.array(tails).reshape(*shape, len(FAMILIES)).transpose(2, 0, 1),
                 errors=errors,
                 **by_category,
                 **by_mass,
@@ -219,6 +230,14 @@ class WorkingPoints:
         if not isinstance(document, dict):
             raise InputError(f"{path}: not a document of working points")
         return cls.from_document(document, str(path))
+
+
+def tail_background_of(point: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Background of a point of the document by tail family, that of the point itself where they agree."""
+    given = point.get("n_background_by_tail")
+    if given is None:
+        return np.full(len(FAMILIES), _value(point["n_background"]))
+    return np.array([_value(given[family]) for family in FAMILIES])
 
 
 def _number(value: Any) -> float | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from darksieve.evaluation.full_limit import FullLimit
     from darksieve.evaluation.gates import Gates
 
-FORMAT = "darksieve-run-working-points/2"
+FORMAT = "darksieve-run-working-points/3"
 N_BOOTSTRAP = 25  # an error is known to 14 %
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
@@ -387,6 +387,13 @@ def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]
     return document, {
         channel: categoriser(document["boundaries"].get(channel)) for channel in context.config.channels
     }
+
+
+def load_points(context: Context) -> list[dict[str, Any]]:
+    """Points of ``working_points.json``; none where there is no classifier."""
+    document = json.loads((context.run / "working_points.json").read_text(encoding="utf-8"))
+    points: list[dict[str, Any]] = document["points"]
+    return points
 
 
 def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:

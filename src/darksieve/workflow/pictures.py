@@ -112,6 +112,7 @@ class Pictures:
                 stamp=self.stamp(),
                 vetoes=self.vetoes,
                 published=points,
+                tails=_tails(curve, good),
             ),
         )
         if config.interpretation.parameter == "g_agammagamma":
@@ -126,6 +127,7 @@ class Pictures:
                     sqrt_s=self.context.beams.sqrt_s,
                     vetoes=self.vetoes,
                     published=points,
+                    tails_fb=_tails(curve, good),
                 ),
             )
         if config.interpretation.parameter == "g_aW":
@@ -157,6 +159,9 @@ class Pictures:
         coupling = coupling_of(config, self.context.beams.sqrt_s)
         assert coupling is not None
         bands = np.array([converted(coupling[1], band, masses) for band in bands])
+        tails = np.array(
+            [converted(coupling[1], end, masses) for end in _tails(self.curve, self.with_limits)]
+        )
         flight = flight_mm(config, masses, bands[2])
         prompt_mm = config.interpretation.prompt_mm
         far: list[tuple[float, float]] = []
@@ -177,6 +182,7 @@ class Pictures:
                 stamp=self.stamp(),
                 vetoes=self.vetoes,
                 published=own,
+                tails=tails,
                 not_prompt=far,
                 not_prompt_text=f"Mean flight above {prompt_mm:g} mm{folded}" if prompt_mm else "",
             ),
@@ -201,6 +207,7 @@ class Pictures:
                     unit="1",
                     stamp=self.stamp(),
                     vetoes=self.vetoes,
+                    tails=_tails(curve, good),
                 ),
             )
 
@@ -430,3 +437,10 @@ class Pictures:
             drawn |= draw_choices(document, channel, stamp, self.vetoes)
             for name, drawing in drawn.items():
                 self.keep(f"{name}_{channel}", drawing)
+
+
+def _tails(curve: LimitCurve, good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Lowest and highest median among the tail families at some points, NaN where unknown, shape (2, n)."""
+    nothing = (np.nan, np.nan)
+    ends = [point.tail_expected or nothing for point in curve.points]
+    return np.array(ends, np.float64).reshape(-1, 2)[good].T

@@ -249,11 +249,25 @@ def _table_of_limits(curve: LimitCurve) -> Table:
         "local p",
         "method",
     ]
+    with_tails = bool(np.nanmax(np.append(curve.values("tail_spread"), 0.0)) > 0)
+    if with_tails:
+        columns += ["tail spread [%]", "times more simulation"]
     rows: list[list[Cell]] = []
     for point in points[::step]:
         bands = [(point.expected or {}).get(key) for key in curve.band_keys]
-        rows.append([point.mass, point.observed, *bands, point.p0, point.method])
-    return Table(f"Every {step}th point; all are in limits.csv", columns, rows)
+        row: list[Cell] = [point.mass, point.observed, *bands, point.p0, point.method]
+        if with_tails:
+            spread = None if point.tail_spread is None else 100 * point.tail_spread
+            row += [spread, point.more_simulation]
+        rows.append(row)
+    note = ""
+    if with_tails:
+        note = (
+            "Tail spread: by how much the median expected limit differs between the families that continue"
+            " the score's background beyond the simulation. So many times more background simulation gives"
+            " every category events enough of its own."
+        )
+    return Table(f"Every {step}th point; all are in limits.csv", columns, rows, note=note)
 
 
 def _published(compared: PublishedComparison | None, pictures: Pictures) -> list[ReportSection]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from darksieve.atomic import write_json
 from darksieve.config import SampleConfig
 from darksieve.errors import InputError
+from darksieve.evaluation.full_limit import FullLimit
 from darksieve.evaluation.limits.answer import answer_documents
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import SearchModel
@@ -55,6 +56,7 @@ from darksieve.workflow.optimising import (
     background_choice,
     background_of,
     load_choice,
+    load_points,
     observable_of,
     range_of,
     uncertainties_of,
@@ -70,6 +72,7 @@ from darksieve.workflow.samples import (
 )
 from darksieve.workflow.scoring import Simulation
 from darksieve.workflow.table import CandidateTable
+from darksieve.workflow.tail_quoting import tail_spread_of, tail_summary, with_tails
 
 log = logging.getLogger("darksieve")
 
@@ -264,6 +267,16 @@ def _fit(
             seed=config.seed,
             progress=progress,
         )
+    points = load_points(context)
+    if points:
+        pairs = ((given.name, channel) for given in inputs for channel in given.channels)
+        full = FullLimit(
+            confidence_level=config.confidence_level,
+            background=background_choice(config.scan.background),
+            uncertainties=uncertainties_of(config),
+        )
+        spread = tail_spread_of(fit.select(config, pairs), points, masses, full.shortcut())
+        curve = with_tails(curve, masses, spread)
     paths = [context.run / fit.file_name(*name) for name in (("search", ".json"), *LIMIT_FILES)]
     model.save(paths[0])
     for path in paths[1:]:
@@ -309,7 +322,7 @@ def _summary(curve: LimitCurve) -> str:
         text += f", median expected {np.nanmedian(expected):.3g}{unit}"
     if curve.global_ is not None and curve.global_.mass is not None:
         text += f"; largest excess at {curve.global_.mass:.3f} GeV, global p = {curve.global_.p_global:.2g}"
-    return text
+    return text + tail_summary(curve)
 
 
 def _draws_events(context: Context) -> bool:

@@ -57,6 +57,11 @@ class LimitPoint(Numbers):
     ``expected`` and ``cls_expected`` map the band's level to its value. ``observed_error`` is the statistical
     error of a limit by toys. ``asymptotic`` holds the asymptotic numbers where ``method`` is another.
     ``background_family`` is that of the best fit, where a list of backgrounds was profiled.
+
+    Of a search whose score has a tail that simulation does not fill: ``tail_spread`` is the largest over the
+    smallest median expected limit among several families that continue the background there, less 1, and
+    ``tail_expected`` are these two; ``more_simulation`` is how many times more background events would
+    fill every category.
     """
 
     label: str
@@ -71,6 +76,9 @@ class LimitPoint(Numbers):
     n_toys: int | None = None
     background_family: str | None = None
     goodness_of_fit: GoodnessOfFit | None = None
+    tail_spread: float | None = None
+    tail_expected: tuple[float, float] | None = None
+    more_simulation: float | None = None
     note: str | None = None
 
     @property
@@ -234,6 +242,8 @@ class LimitCurve(Part):
         columns += ["best_fit_error_low", "best_fit_error_high", "p0", "significance", "method", "status"]
         if self.cls_at is not None:
             columns += ["cls_observed", *(f"cls_expected_{key}" for key in self.band_keys)]
+        if any(point.tail_spread is not None for point in self.points):
+            columns += ["tail_spread", "tail_expected_low", "tail_expected_high", "more_simulation"]
         text = io.StringIO()
         writer = csv.DictWriter(text, [*columns, *constant], lineterminator="\n")
         writer.writeheader()
@@ -246,6 +256,8 @@ class LimitCurve(Part):
                 if self.cls_at is not None
             }
             row["best_fit_error_low"], row["best_fit_error_high"] = point.best_fit_error or (None, None)
+            if "tail_spread" in columns:
+                row["tail_expected_low"], row["tail_expected_high"] = point.tail_expected or (None, None)
             writer.writerow(row | constant)
         return text.getvalue()
 
@@ -305,8 +317,11 @@ def _number(text: str | None) -> float | None:
 
 def _point_of_row(row: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, Any]:
     point: dict[str, Any] = {"label": row["label"], "method": row["method"] or None, "status": row["status"]}
-    for name in ("mass", "observed", "best_fit", "p0", "significance", "cls_observed"):
+    plain = ("mass", "observed", "best_fit", "p0", "significance", "cls_observed")
+    for name in (*plain, "tail_spread", "more_simulation"):
         point[name] = _number(row.get(name))
+    tail = (_number(row.get("tail_expected_low")), _number(row.get("tail_expected_high")))
+    point["tail_expected"] = None if tail == (None, None) else tail
     for name in ("expected", "cls_expected"):
         values = {key: _number(row.get(f"{name}_{key}")) for key in keys}
         point[name] = values if any(value is not None for value in values.values()) else None

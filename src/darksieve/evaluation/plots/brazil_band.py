@@ -39,6 +39,7 @@ from darksieve.evaluation.plots.style import (
 from darksieve.evaluation.published import PublishedLimits
 
 ONE_SIGMA, TWO_SIGMA = "#607641", "#F5BB54"  # green and yellow that colour-blind readers tell apart
+_LEAST_SPREAD = 0.01  # between tail families that is drawn
 LEVELS = (-2, -1, 0, 1, 2)
 CROSS_SECTION_LABEL = r"Upper limit on $\sigma(e^+e^-\to\gamma a)$ [fb]"
 G_AGAMMAGAMMA_LABEL = r"Upper limit on $g_{a\gamma\gamma}$ [GeV$^{-1}$]"
@@ -122,6 +123,7 @@ def draw_limits(
     stamp: Stamp,
     vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
+    tails: ArrayLike | None = None,
     not_prompt: Sequence[tuple[float, float]] = (),
     not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
@@ -140,6 +142,9 @@ def draw_limits(
         stamp: What stands above the axes; ``stamp.blind`` must fit `observed`.
         vetoes: Ranges that are not searched: hatched, and a gap in every line. Limits inside are not drawn.
         published: Published limits on the same parameter, in the same unit, drawn as points.
+        tails: Lowest and highest median expected limit among the families that continue the score's
+            background beyond the simulation, shape (2, n), drawn where they differ by more than 1 %; NaN, or
+            None, where there is nothing to tell.
         not_prompt: Ranges in GeV where the limit's assumption of a prompt decay fails, see `couplings`.
         not_prompt_text: What the legend says of them.
         expectation: What the expected limits stand on, e.g. "simulation alone"; added to the legend.
@@ -147,7 +152,8 @@ def draw_limits(
         mass_label: With its unit.
 
     Returns:
-        Figure and table: mass_gev, expected_minus2 … expected_plus2, and observed unless blind.
+        Figure and table: mass_gev, expected_minus2 … expected_plus2, observed unless blind, and tail_low and
+        tail_high where they are given.
 
     Raises:
         ValueError: If shapes differ, masses do not ascend, a limit is not positive, or an observed limit is
@@ -164,7 +170,9 @@ def draw_limits(
     for what, values in (("expected", bands), ("observed", seen)):
         if values is not None and np.any(values <= 0):
             raise ValueError(f"{what} limit {np.nanmin(values):.4g}: a logarithmic scale needs positive ones")
+    ends = _tails(tails, n)
     gaps = as_vetoes(vetoes)
+    ends[:, is_vetoed(points, gaps)] = np.nan
     bands[:, is_vetoed(points, gaps)] = np.nan
     if seen is not None:
         seen[is_vetoed(points, gaps)] = np.nan
@@ -176,19 +184,23 @@ def draw_limits(
     level = f"{number(100 * confidence_level)} % CL$_s$"
     suffix = f"\n({plain(expectation)})" if expectation else ""
     _draw_line(axes, x, drawn[2], f"Expected {level}, median{suffix}", style="--", gid="expected", order=5)
+    has_tails = bool(np.isfinite(ends).any())
+    if has_tails:
+        _draw_tails(axes, *with_gaps(points, ends, gaps))
     if seen is not None:
         x_seen, y_seen = with_gaps(points, seen, gaps)
         _draw_line(axes, x_seen, y_seen, f"Observed {level}", style="-", gid="observed", order=6)
     for i, one in enumerate(published):
         _draw_published(axes, one, COLOURS[i], "o^sv"[i % 4])
 
-    shown = [bands] + ([seen] if seen is not None else [])
+    shown = [bands] + ([seen] if seen is not None else []) + ([ends] if has_tails else [])
     edges = [points]
     for one in published:
         shown += [one.minimum, one.maximum]
         edges += [one.low, one.high]
     set_mass_axis(axes, np.concatenate(edges), scale=mass_scale, label=mass_label)
     n_entries = 3 + (seen is not None) + bool(expectation) + 2 * len(published) + bool(not_prompt)
+    n_entries += 2 * has_tails
     set_log_y(axes, *shown, room_above=0.07 + 0.05 * ((n_entries + 1) // 2), room_below=0.06)
     axes.set_ylabel(y_label)
     _mark(axes, gaps, not_prompt, not_prompt_text)
@@ -210,7 +222,30 @@ def draw_limits(
     table |= {f"expected_{name}_{_column(unit)}": bands[i] for i, name in enumerate(names)}
     if seen is not None:
         table[f"observed_{_column(unit)}"] = seen
+    if has_tails:
+        table |= {f"tail_{end}_{_column(unit)}": ends[i] for i, end in enumerate(("low", "high"))}
     return Drawing(figure, table, _alt(points, bands[2], seen, confidence_level, gaps, published, unit))
+
+
+def _tails(tails: ArrayLike | None, n: int) -> Floats:
+    """Ends of the spread between tail families, shape (2, n), NaN where there is none to speak of."""
+    if tails is None:
+        return np.full((2, n), np.nan)
+    ends = as_floats(tails, "tails", (2, n)).copy()
+    with np.errstate(invalid="ignore"):
+        ends[:, ~(ends[1] > (1 + _LEAST_SPREAD) * ends[0])] = np.nan
+    return ends
+
+
+def _draw_tails(axes: Axes, masses: Floats, ends: Floats) -> None:
+    label = "Median, as the score's background\ncontinues beyond the simulation"
+    axes.fill_between(
+        masses, *ends, facecolor="none", edgecolor="black", linewidth=0.5, hatch="/////", label=label,
+        zorder=4, gid="tails",
+    )  # fmt: skip
+    single = alone(ends[0])
+    if np.any(single):
+        axes.vlines(masses[single], ends[0][single], ends[1][single], color="black", linewidth=2, zorder=4)
 
 
 def _mark(axes: Axes, gaps: Sequence[Veto], ranges: Sequence[tuple[float, float]], text: str) -> None:
@@ -266,6 +301,7 @@ def draw_g_agammagamma_limits(
     sqrt_s: float = UPSILON_4S_MASS,
     vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
+    tails_fb: ArrayLike | None = None,
     not_prompt: Sequence[tuple[float, float]] = (),
     not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
@@ -284,10 +320,12 @@ def draw_g_agammagamma_limits(
     seen = (
         None if observed_fb is None else convert_limits(points, as_floats(observed_fb, "observed"), convert)
     )
+    ends = None if tails_fb is None else convert_limits(points, as_floats(tails_fb, "tails"), convert)
     return draw_limits(
         points,
         bands,
         observed=seen,
+        tails=ends,
         confidence_level=confidence_level,
         y_label=G_AGAMMAGAMMA_LABEL,
         unit="1/GeV",
