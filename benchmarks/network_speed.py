@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from darksieve.models.bundle import Bundle
 from darksieve.models.estimator import PHOTON_FEATURES, PhotonNetworkOptions
 from darksieve.models.export import OnnxNetwork, export_onnx
-from darksieve.models.network_fit import CrossEntropy, FitOptions, Rows, fit_network
-from darksieve.models.photon_network import torch_threads
+from darksieve.models.fit_rows import Rows
+from darksieve.models.network_fit import CrossEntropy, FitOptions, fit_network
+from darksieve.models.torch_threads import torch_threads
 
 N_ROWS = 2_000_000
 REPEATS = 5

@@ -8,10 +8,10 @@ from torch import nn
 
 from darksieve.errors import InputError
 from darksieve.models.estimator import PHOTON_FEATURES, make_classifier
+from darksieve.models.fit_rows import Rows
 from darksieve.models.network_fit import (
     CrossEntropy,
     FitOptions,
-    Rows,
     accelerator_of,
     fit_network,
     precision_of,

@@ -294,9 +294,59 @@ def test_finished_folds_from_blocks_are_not_redone(events, tmp_path):
     assert not any(fold.reused for fold in quick(events, checkpoint_dir=tmp_path)[2].folds)
 
 
-def test_a_network_is_not_fitted_from_blocks(events):
-    with pytest.raises(InputError, match="not fitted from blocks"):
-        quick(events, "photon_network", rows_per_block=500)
+def test_a_network_from_blocks_on_disk_is_as_good_and_goes_into_the_same_bundle(events, tmp_path):
+    on_disk = keep_on_disk([events], tmp_path)
+    bundle, scores, history = quick(on_disk, "photon_network", rows_per_block=500, workers=2)
+    _, whole, of_whole = quick(events, "photon_network")
+    aucs = [roc_auc_score(some.is_signal, some.score) for some in (scores, whole)]
+    assert aucs[0] == pytest.approx(
+        aucs[1], abs=0.01
+    )  # as for another seed: each has some 0.005 of 10 000 rows
+    bundle.save(tmp_path / "bundle")
+    np.testing.assert_array_equal(Bundle.load(tmp_path / "bundle").score(events), scores.score)
+    for fold, other in zip(history.folds, of_whole.folds, strict=True):
+        assert (fold.n_signal, fold.n_background, fold.n_validation) == (
+            other.n_signal,
+            other.n_background,
+            other.n_validation,
+        )
+    again = quick(events, "photon_network", rows_per_block=500)[1]  # in memory, the same blocks
+    np.testing.assert_array_equal(again.score, scores.score)
+
+
+def test_finished_folds_of_a_network_from_blocks_are_not_redone(events, tmp_path):
+    settings = {"rows_per_block": 500, "checkpoint_dir": tmp_path}
+    first = quick(events, "photon_network", **settings)
+    again = quick(events, "photon_network", **settings)
+    assert all(fold.reused for fold in again[2].folds)
+    np.testing.assert_array_equal(first[1].score, again[1].score)
+    assert {path.name for path in (tmp_path / "fold0").iterdir()} == {"fold.json", "model"}
+
+
+def test_a_killed_training_of_a_network_from_blocks_goes_on_to_the_same_numbers(events, tmp_path):
+    def kill(fold, epoch, losses):
+        if (fold, epoch) == (1, 1):
+            raise RuntimeError("killed")
+
+    settings = {"rows_per_block": 500, "checkpoint_dir": tmp_path}
+    with pytest.raises(RuntimeError, match="killed"):
+        quick(events, "photon_network", on_epoch=kill, **settings)
+    assert (tmp_path / "fold1" / "checkpoint.ckpt").is_file()
+    epochs = []
+    _, scores, _ = quick(
+        events,
+        "photon_network",
+        on_epoch=lambda fold, epoch, losses: epochs.append((fold, epoch)),
+        **settings,
+    )
+    assert epochs[0] == (1, 1)
+    np.testing.assert_array_equal(scores.score, quick(events, "photon_network", rows_per_block=500)[1].score)
+
+
+def test_fine_tuning_from_blocks_is_refused(events):
+    options = QUICK["photon_network"] | {"fine_tune": "expected_limit"}
+    with pytest.raises(InputError, match=r"fine_tune needs its rows in memory.*max_rows"):
+        quick(events, "photon_network", options=options, rows_per_block=500)
 
 
 def test_many_rows_are_quantised_on_disk_and_nothing_is_left_there(events, tmp_path, monkeypatch):

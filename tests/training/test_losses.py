@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from darksieve.models.network_fit import Rows
+from darksieve.models.fit_rows import Rows
 from darksieve.training.losses import Boundaries, MassHypotheses, SensitivityLoss, Windows
 from darksieve.training.soft_limit import log_expected_limits, log_punzi
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from darksieve.atomic import write_json
@@ -23,6 +22,7 @@ from darksieve.models.estimator import (
     write_bytes,
 )
 from darksieve.models.feature_blocks import FeatureBlocks
+from darksieve.models.fit_checks import binary_labels, check_columns, check_lengths
 from darksieve.models.penalty import Penalty
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Bdt(ClassifierMixin, BaseEstimator):
         import xgboost
 
         X, y = validate_data(self, X, y, dtype=np.float32, order=None, ensure_all_finite="allow-nan")
-        labels = self._labels(y)
-        _check_features(self.features, X.shape[1])
+        self.classes_, labels = binary_labels(y)
+        check_columns(self.features, X.shape[1])
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = balanced_weights(labels, sample_weight)
@@ -174,18 +174,13 @@ class Bdt(ClassifierMixin, BaseEstimator):
         from darksieve.models.bdt_blocks import matrices
 
         n_rows, n_features = blocks.shape
-        wrong = {len(values) for values in (y, sample_weight, validation)} - {n_rows}
-        if wrong:
-            raise ValueError(f"labels, weights or validation have {sorted(wrong)} rows, the blocks {n_rows}")
-        labels = self._labels(y)
-        _check_features(self.features, n_features)
+        check_lengths(blocks, y, sample_weight, validation, penalty)
+        self.classes_, labels = binary_labels(y)
+        check_columns(self.features, n_features)
         weights = np.empty(n_rows, dtype=np.float32)
         for part in (~validation, validation):
             if part.any():
                 weights[part] = balanced_weights(labels[part], sample_weight[part])
-        n_fitted = int(np.count_nonzero(~validation))
-        if penalty is not None and len(penalty) != n_fitted:
-            raise ValueError(f"the penalty has variables of {len(penalty)} rows, the fit has {n_fitted}")
         train, held_out = matrices(
             blocks,
             labels,
@@ -201,17 +196,6 @@ class Bdt(ClassifierMixin, BaseEstimator):
         if penalty is not None:
             objective = self._penalised(penalty, labels[~validation], weights[~validation])
         return self._boost(train, held_out, objective, on_epoch)
-
-    def _labels(self, y: NDArray) -> NDArray[np.int8]:
-        """The labels as 0 and 1; the two classes are kept."""
-        check_classification_targets(y)
-        target = type_of_target(y, input_name="y")
-        self.classes_ = np.unique(y)
-        if len(self.classes_) > 2:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {target}.")
-        if len(self.classes_) < 2:
-            raise ValueError("Classifier can't train when only one class is present.")
-        return np.asarray(y == self.classes_[1], dtype=np.int8)
 
     def _boost(self, train: Any, held_out: Any, objective: Any, on_epoch: EpochCallback | None) -> Self:
         """Grow the trees on a quantised matrix; with one that is held out, as many as serve it best."""
@@ -337,11 +321,6 @@ class Bdt(ClassifierMixin, BaseEstimator):
         model.booster_ = booster
         model.n_trees_ = booster.num_boosted_rounds()
         return model
-
-
-def _check_features(features: Sequence[str] | None, n_columns: int) -> None:
-    if features is not None and len(features) != n_columns:
-        raise ValueError(f"{len(features)} feature names for {n_columns} columns")
 
 
 def _report(on_epoch: EpochCallback) -> Any:

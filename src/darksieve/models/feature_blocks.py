@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,14 @@ class FeatureBlocks:
     def block(self, part: slice) -> NDArray[np.float32]:
         """Some consecutive rows of the matrix, shape (n, n_features)."""
         return feature_matrix(self.events, self.features, self.rows[part])
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Some rows of the matrix, which rise, shape (n, n_features)."""
+        return feature_matrix(self.events, self.features, self.rows[rows])
+
+    def of(self, chosen: NDArray[np.bool_]) -> FeatureBlocks:
+        """Blocks of the chosen rows, a mask of shape (n,)."""
+        return replace(self, rows=self.rows[chosen])
 
     def parts(self) -> list[slice]:
         """Which rows of the matrix each block has."""

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,29 +21,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from darksieve.errors import InputError
 from darksieve.models.estimator import EpochCallback
 from darksieve.models.fit_checkpoint import FitState, load_fit_state, save_fit_state
+from darksieve.models.fit_rows import Rows, RowSource
 from darksieve.models.penalty import Penalty
 
 STEPS_AT_ONCE = 8  # batches that Lightning hands over together
-
-
-class Rows(NamedTuple):
-    """Rows of a fit or of a batch of it.
-
-    Attributes:
-        inputs: What the network takes, shape (n, n_inputs).
-        labels: Zeros and ones, shape (n,).
-        weights: Of mean 1, shape (n,).
-        beside: What only the loss sees, the candidate's own mass first, shape (n, k); k may be 0.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    weights: Tensor
-    beside: Tensor
-
-    def take(self, rows: Tensor) -> Rows:
-        """Some of them."""
-        return Rows(*(column[rows] for column in self))
 
 
 class Loss(Protocol):
@@ -90,8 +72,8 @@ class FitOptions:
 
 def fit_network(
     core: nn.Module,
-    train: Rows,
-    validation: Rows | None,
+    train: RowSource,
+    validation: RowSource | None,
     options: FitOptions,
     *,
     loss: Loss | None = None,
@@ -132,7 +114,7 @@ def fit_network(
     if state.finished(options.epochs, options.patience):
         core.load_state_dict(state.best)
         return state.history
-    n_batches = math.ceil(len(train.inputs) / options.batch_size)
+    n_batches = math.ceil(train.n_rows / options.batch_size)
     loop = _Loop(core, loss, penalty, options, state, n_steps=options.epochs * n_batches)
     callbacks: list[Callback] = [_Epochs(validation, options, on_epoch)]
     if checkpoint is not None:
@@ -173,23 +155,20 @@ def precision_of(accelerator: str) -> Any:
 
 
 class _Batches:
-    """Shuffled batches of rows in memory; the order depends on seed and epoch alone."""
+    """Shuffled batches of an epoch, several at once."""
 
-    def __init__(self, rows: Rows, options: FitOptions, state: FitState) -> None:
+    def __init__(self, rows: RowSource, options: FitOptions, state: FitState) -> None:
         self.rows = rows
         self.options = options
         self.state = state
 
     def __len__(self) -> int:
-        return math.ceil(len(self.rows.inputs) / (STEPS_AT_ONCE * self.options.batch_size))
+        return math.ceil(self.rows.n_rows / (STEPS_AT_ONCE * self.options.batch_size))
 
     def __iter__(self) -> Iterator[list[tuple[Rows, Tensor]]]:
-        key = hashlib.sha256(f"{self.options.seed}:{self.state.n_epochs}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "little"))
-        order = torch.randperm(len(self.rows.inputs), generator=generator)
-        batches = order.split(self.options.batch_size)
-        for start in range(0, len(batches), STEPS_AT_ONCE):
-            yield [(self.rows.take(rows), rows) for rows in batches[start : start + STEPS_AT_ONCE]]
+        batches = self.rows.batches(self.options.batch_size, self.options.seed, self.state.n_epochs)
+        while some := list(islice(batches, STEPS_AT_ONCE)):
+            yield some
 
 
 class _Loop(LightningModule):
@@ -295,7 +274,9 @@ class _PenaltyOfBatch(torch.autograd.Function):
 class _Epochs(Callback):
     """After each epoch: the losses, the best weights, and whether to stop early."""
 
-    def __init__(self, validation: Rows | None, options: FitOptions, on_epoch: EpochCallback | None) -> None:
+    def __init__(
+        self, validation: RowSource | None, options: FitOptions, on_epoch: EpochCallback | None
+    ) -> None:
         self.validation = validation
         self.options = options
         self.on_epoch = on_epoch
@@ -325,21 +306,22 @@ class _EveryEpoch(Callback):
 
 
 @torch.no_grad()
-def _mean_loss(loop: _Loop, rows: Rows, rows_at_once: int = 65536) -> float:
+def _mean_loss(loop: _Loop, rows: RowSource, rows_at_once: int = 65536) -> float:
     """Loss of rows that are not in the fit, in blocks that fit into memory."""
-    total, n = 0.0, 0
-    for start in range(0, len(rows.inputs), rows_at_once):
-        block = Rows(*(column[start : start + rows_at_once].to(loop.device) for column in rows))
+    total = 0.0
+    for part in rows.parts(rows_at_once):
+        block = Rows(*(column.to(loop.device) for column in part))
         value = loop.loss(loop.core(block.inputs).squeeze(-1), block)
-        total += float(value) * len(block.labels)
-        n += len(block.labels)
-    return total / n
+        total += float(value) * block.n_rows
+    return total / rows.n_rows
 
 
-def _identity(core: nn.Module, train: Rows, validation: Rows | None, settings: tuple) -> str:
+def _identity(core: nn.Module, train: RowSource, validation: RowSource | None, settings: tuple) -> str:
     sha = hashlib.sha256(repr((settings, torch.__version__)).encode())
-    for tensor in (*core.state_dict().values(), *train, *(validation or ())):
+    for tensor in core.state_dict().values():
         sha.update(tensor.contiguous().numpy().tobytes())
+    for rows in (train, *(() if validation is None else (validation,))):
+        rows.update(sha)
     return sha.hexdigest()
 
 

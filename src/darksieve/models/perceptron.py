@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from darksieve.models.photon_inputs import CLIP, TRANSFORMS, shift_and_scale
+from darksieve.models.photon_inputs import CLIP, TRANSFORMS, Moments
 
 
 class PhotonPerceptron(nn.Module):
@@ -44,9 +44,12 @@ class PhotonPerceptron(nn.Module):
         columns = [column for i, name in enumerate(self.transforms) for column in TRANSFORMS[name](X[:, i])]
         return torch.stack(columns, dim=1)
 
-    def standardise(self, inputs: Tensor, weights: Tensor | None = None) -> None:
-        """Take shift and scale from training rows (n, n_inputs), weighted (n,)."""
-        shift, scale = shift_and_scale(inputs, weights)
+    def standardise(self, parts: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        """Take shift and scale from parts of the training rows: inputs (n, n_inputs) and weights (n,)."""
+        moments = Moments()
+        for inputs, weights in parts:
+            moments.add(inputs, weights)
+        shift, scale = moments.shift_and_scale()
         self.shift.copy_(shift)
         self.scale.copy_(scale)
 

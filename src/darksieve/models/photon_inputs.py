@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 CLIP = 10.0  # standard deviations beyond which an input saturates
+_TINY = torch.finfo(torch.float64).tiny
 _LEAST = 1e-6  # of 1 - |cos| and of energies (GeV): keeps logarithms finite
 
 TRANSFORMS = {  # of one column into the columns that a network sees
@@ -39,16 +40,38 @@ def transform_of(feature: str) -> str:
     return "identity"
 
 
-def shift_and_scale(columns: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Weighted means, and one over the standard deviations (1 for a constant), of columns (n, k): (k,) each.
+class Moments:
+    """Weighted means and variances of columns, gathered from parts of their rows."""
 
-    Args:
-        weights: Shape (n,) or (n, k); 0 leaves a value out.
-    """
-    wide = columns.double()
-    w = torch.ones_like(wide) if weights is None else weights.double().reshape(len(wide), -1).expand_as(wide)
-    w = w / w.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
-    mean = (w * wide).sum(0)
-    spread = (w * (wide - mean) ** 2).sum(0).sqrt()
-    scale = torch.where(spread > 1e-6 * mean.abs().clamp(min=1e-6), 1 / spread, 1.0)
-    return mean.float(), scale.float()
+    def __init__(self) -> None:
+        self.total: Tensor | None = None  # sum of weights, (k,)
+        self.mean = self.variance = torch.zeros(0)
+
+    def add(self, columns: Tensor, weights: Tensor | None = None) -> None:
+        """More rows.
+
+        Args:
+            columns: Shape (n, k).
+            weights: Shape (n,) or (n, k); 0 leaves a value out.
+        """
+        wide = columns.double()
+        w = torch.ones_like(wide) if weights is None else weights.double().reshape(len(wide), -1)
+        total = w.expand_as(wide).sum(0)
+        share = w / total.clamp(min=_TINY)
+        mean = (share * wide).sum(0)
+        variance = (share * (wide - mean) ** 2).sum(0)
+        if self.total is None:
+            self.total, self.mean, self.variance = total, mean, variance
+            return
+        both = self.total + total
+        new = total / both.clamp(min=_TINY)  # the share of these rows in all
+        apart = mean - self.mean
+        self.variance = (1 - new) * self.variance + new * variance + new * (1 - new) * apart**2
+        self.mean = self.mean + new * apart
+        self.total = both
+
+    def shift_and_scale(self) -> tuple[Tensor, Tensor]:
+        """Means, and one over the standard deviations (1 for a constant), (k,) each."""
+        spread = self.variance.sqrt()
+        scale = torch.where(spread > 1e-6 * self.mean.abs().clamp(min=1e-6), 1 / spread, 1.0)
+        return self.mean.float(), scale.float()

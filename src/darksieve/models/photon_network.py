@@ -5,53 +5,46 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
-from darksieve.atomic import write_json
 from darksieve.errors import InputError
 from darksieve.models.estimator import (
     EpochCallback,
     PhotonNetworkOptions,
     Validation,
     balanced_weights,
-    check_own_mass,
     may_be_missing,
-    read_json,
-    write_bytes,
 )
+from darksieve.models.feature_blocks import FeatureBlocks
+from darksieve.models.fit_checks import (
+    binary_labels,
+    check_columns,
+    check_lengths,
+    refuse_infinite,
+    refuse_missing,
+)
+from darksieve.models.fit_rows import BlockRows, Rows, as_tensor, rows_of
+from darksieve.models.network_files import read_document, read_weights, write_network
 from darksieve.models.penalty import Penalty
 from darksieve.models.perceptron import PhotonPerceptron
 from darksieve.models.photon_inputs import transform_of
 from darksieve.models.photon_set import PhotonSet
+from darksieve.models.torch_threads import torch_threads
 
 if TYPE_CHECKING:
-    from darksieve.models.network_fit import Loss
+    from darksieve.models.network_fit import FitOptions, Loss
 
-FORMAT = "darksieve-photon-network/1"
 _DEFAULT = PhotonNetworkOptions()
 _ROWS_AT_ONCE = 8192  # always so many, padded: the same kernels run whatever the size of a chunk
-
-
-@contextmanager
-def torch_threads(n: int) -> Iterator[None]:
-    """Torch with n threads inside the block: its small kernels are slower with more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class PhotonNetwork(ClassifierMixin, BaseEstimator):
@@ -139,8 +132,8 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         """Fit the network; with a validation part, keep the epoch of the least loss.
 
         Args:
-            X: Features, shape (n, n_features), in physical units; finite, but for the columns of photons
-                that an event may lack (attention), which are NaN there.
+            X: Features, shape (n, n_features), in physical units; finite, but for the columns of photons that
+                an event may lack (attention), NaN there.
             y: Labels of two classes, shape (n,).
             sample_weight: Not negative, shape (n,); only ratios within a class matter.
             validation: X, y and weights (or None) of rows that are not in the fit.
@@ -158,66 +151,90 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             ValueError: If X is not finite, a label is missing, a weight is negative, or the penalty is of
                 other rows.
         """
-        from darksieve.models.network_fit import FitOptions, Rows, accelerator_of, fit_network
+        from darksieve.models.network_fit import accelerator_of, fit_network
 
         accelerator_of(self.device)
-        X, y = validate_data(self, X, y, dtype=np.float32, order=None, ensure_all_finite=self._finite())
-        self._refuse_missing(X)
-        check_classification_targets(y)
-        target = type_of_target(y, input_name="y")
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) > 2:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {target}.")
-        if len(self.classes_) < 2:
-            raise ValueError("Classifier can't train when only one class is present.")
-        if self.features is not None:
-            if len(self.features) != X.shape[1]:
-                raise ValueError(f"{len(self.features)} feature names for {X.shape[1]} columns")
-            check_own_mass(self.features, self.mass_feature)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        weights = balanced_weights(labels, sample_weight)
+        finite = "allow-nan" if self._missing().any() else True
+        X, y = validate_data(self, X, y, dtype=np.float32, order=None, ensure_all_finite=finite)
+        refuse_missing(X, self.features, self._missing())
+        self.classes_, labels = binary_labels(y)
+        check_columns(self.features, X.shape[1], self.mass_feature)
+        weights = balanced_weights(labels, _check_sample_weight(sample_weight, X, dtype=np.float64))
         if penalty is not None and len(penalty) != len(X):
             raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
-        with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self._network(X.shape[1])
+        with self._new_network(X.shape[1]) as network:
+            with torch.no_grad():
+                network.standardise([(network.inputs(as_tensor(X)), as_tensor(weights))])
+            of_fit, of_val = (None, None) if beside is None else beside
+            mass = self._place_of_mass()
+            train = rows_of(network, X, labels, weights, mass=mass, beside=of_fit)
+            held_out = None
+            if validation is not None:
+                X_val, y_val, w_val = validation
+                y_val = np.searchsorted(self.classes_, y_val)
+                w_val = balanced_weights(y_val, w_val)
+                held_out = rows_of(network, np.asarray(X_val), y_val, w_val, mass=mass, beside=of_val)
+            self.history_ = fit_network(
+                network.core, train, held_out, self._fit_options(),
+                loss=loss, penalty=penalty, on_epoch=on_epoch, checkpoint=checkpoint,
+            )  # fmt: skip
+        return self
 
-            def rows(X: NDArray, y: NDArray, weights: NDArray, beside: NDArray | None) -> Rows:
-                inputs = network.inputs(_tensor(X))
-                if y is labels:
-                    network.standardise(inputs, _tensor(weights))
-                return Rows(network.prepare(inputs), _tensor(y), _tensor(weights), self._beside(X, beside))
+    def fit_blocks(
+        self,
+        blocks: FeatureBlocks,
+        y: NDArray,
+        sample_weight: NDArray,
+        *,
+        validation: NDArray[np.bool_],
+        on_epoch: EpochCallback | None = None,
+        checkpoint: Path | None = None,
+        penalty: Penalty | None = None,
+    ) -> Self:
+        """Fit the network to rows whose features are never all in memory.
+
+        Rows are shuffled within a buffer (``block_batches``), so the numbers are not those of :meth:`fit`,
+        but as good. What a row costs in memory does not depend on the number of features.
+
+        Args:
+            blocks: Features of n rows; finite as of :meth:`fit`.
+            y: Labels of two classes, shape (n,).
+            sample_weight: As of :meth:`fit`, shape (n,).
+            validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
+            on_epoch, checkpoint: As of :meth:`fit`.
+            penalty: As of :meth:`fit`, of the rows that are in the fit.
+
+        Raises:
+            InputError, ValueError: As of :meth:`fit`.
+        """
+        from darksieve.models.network_fit import accelerator_of, fit_network
+
+        accelerator_of(self.device)
+        n_features = blocks.shape[1]
+        check_lengths(blocks, y, sample_weight, validation, penalty)
+        self.classes_, labels = binary_labels(y)
+        check_columns(self.features, n_features, self.mass_feature)
+        self.n_features_in_ = n_features
+        with self._new_network(n_features) as network:
+
+            def part(chosen: NDArray[np.bool_]) -> BlockRows:
+                weights = balanced_weights(labels[chosen], sample_weight[chosen])
+                return BlockRows(network, blocks.of(chosen), labels[chosen], weights, self._place_of_mass())
+
+            train = part(~validation)
+
+            def inputs() -> Iterator[tuple[Tensor, Tensor]]:
+                for rows, X in train.blocks:
+                    refuse_infinite(X)
+                    refuse_missing(X, self.features, self._missing())
+                    yield network.inputs(as_tensor(X)), as_tensor(train.weights[rows])
 
             with torch.no_grad():
-                train = rows(X, labels, weights, None if beside is None else beside[0])
-                held_out = None
-                if validation is not None:
-                    X_val, y_val, w_val = validation
-                    y_val = np.searchsorted(self.classes_, y_val)
-                    of_val = None if beside is None else beside[1]
-                    held_out = rows(np.asarray(X_val), y_val, balanced_weights(y_val, w_val), of_val)
-            options = FitOptions(
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                patience=self.patience,
-                gradient_clip=self.gradient_clip,
-                seed=self.seed,
-                device=self.device,
-            )
+                network.standardise(inputs())
             self.history_ = fit_network(
-                network.core,
-                train,
-                held_out,
-                options,
-                loss=loss,
-                penalty=penalty,
-                on_epoch=on_epoch,
-                checkpoint=checkpoint,
-            )
-        self.network_ = network.eval()
+                network.core, train, part(validation) if validation.any() else None, self._fit_options(),
+                penalty=penalty, on_epoch=on_epoch, checkpoint=checkpoint,
+            )  # fmt: skip
         return self
 
     def fine_tuned(
@@ -243,7 +260,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: If the loss explodes.
         """
-        from darksieve.models.network_fit import FitOptions, Rows, fit_network
+        from darksieve.models.network_fit import fit_network
 
         check_is_fitted(self, "network_")
         tuned = copy.deepcopy(self)
@@ -251,20 +268,16 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
 
         def rows(X: NDArray, y: NDArray, weight: NDArray, beside: NDArray) -> Rows:
             labels = np.searchsorted(self.classes_, y)
-            weights = _tensor(balanced_weights(labels, weight))
-            return Rows(
-                network.prepare(network.inputs(_tensor(X))), _tensor(labels), weights, self._beside(X, beside)
-            )
+            weights = balanced_weights(labels, weight)
+            return rows_of(network, X, labels, weights, mass=self._place_of_mass(), beside=beside)
 
-        options = FitOptions(
-            epochs, batch_size, learning_rate, self.weight_decay, epochs, self.gradient_clip,
-            self.seed, self.device,
+        options = replace(
+            self._fit_options(),
+            epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=epochs,
         )  # fmt: skip
         with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            with torch.no_grad():
-                train = rows(X, y, sample_weight, beside[0])
-                held_out = rows(*validation, beside[1])
+            train, held_out = rows(X, y, sample_weight, beside[0]), rows(*validation, beside[1])
             history = fit_network(
                 network.core, train, held_out, options,
                 loss=loss, penalty=penalty, on_epoch=on_epoch, checkpoint=checkpoint,
@@ -281,7 +294,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         """
         if self.features is None:
             raise InputError("photon_network: the own mass needs the names of the features")
-        return np.asarray(X[:, list(self.features).index(self.mass_feature)])
+        return np.asarray(X[:, self._place_of_mass()])
 
     def logits(self, X: NDArray) -> NDArray[np.float32]:
         """Scores before the last function, which has no ties near 0 and 1, shape (n,)."""
@@ -294,8 +307,9 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
 
     def _output(self, X: NDArray, of_logit: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
         check_is_fitted(self, "network_")
-        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self._finite())
-        self._refuse_missing(X)
+        finite = "allow-nan" if self._missing().any() else True
+        X = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=finite)
+        refuse_missing(X, self.features, self._missing())
         signal = np.empty(len(X), dtype=np.float32)
         rows = np.empty((_ROWS_AT_ONCE, X.shape[1]), dtype=np.float32)
         with torch_threads(self.n_threads), torch.inference_mode():
@@ -315,19 +329,14 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
     def save(self, directory: Path | str) -> None:
         """Write ``weights.safetensors`` and ``network.json`` into a directory."""
         check_is_fitted(self, "network_")
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.contiguous() for name, tensor in self.network_.state_dict().items()}
-        write_bytes(directory / "weights.safetensors", safetensors.torch.save(state))
         features = None if self.features is None else list(self.features)
         document = {
-            "format": FORMAT,
             "parameters": self.get_params(deep=False) | {"hidden": list(self.hidden), "features": features},
             "classes": self.classes_.tolist(),
             "n_features": int(self.n_features_in_),
             "history": self.history_,
         }
-        write_json(directory / "network.json", document)
+        write_network(Path(directory), self.network_, document)
 
     @classmethod
     def load(cls, directory: Path | str) -> Self:
@@ -337,9 +346,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             InputError: If the directory does not hold such a model.
         """
         directory = Path(directory)
-        document = read_json(directory / "network.json")
-        if document.get("format") != FORMAT:
-            raise InputError(f"{directory}: format {document.get('format')!r} is not {FORMAT!r}")
+        document = read_document(directory)
         parameters = document["parameters"]
         parameters["hidden"] = tuple(parameters["hidden"])
         if parameters["features"] is not None:
@@ -350,12 +357,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         model.history_ = document["history"]
         with torch.random.fork_rng(devices=[]):  # building layers draws weights, which are replaced at once
             model.network_ = model._network(model.n_features_in_).eval()
-        try:
-            model.network_.load_state_dict(
-                safetensors.torch.load((directory / "weights.safetensors").read_bytes())
-            )
-        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            raise InputError(f"{directory}/weights.safetensors cannot be read: {error}") from None
+        read_weights(directory, model.network_)
         return model
 
     def _network(self, n_features: int) -> PhotonPerceptron | PhotonSet:
@@ -376,25 +378,21 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         allowed = may_be_missing(PhotonNetworkOptions(architecture=self.architecture), names)
         return np.array([name in allowed for name in names], dtype=bool)
 
-    def _finite(self) -> bool | str:
-        """What scikit-learn is to check: all of X, or only that nothing is infinite."""
-        return "allow-nan" if self._missing().any() else True
+    def _place_of_mass(self) -> int | None:
+        return None if self.features is None else list(self.features).index(self.mass_feature)
 
-    def _refuse_missing(self, X: NDArray) -> None:
-        missing = self._missing()
-        if missing.any() and len(missing) == X.shape[1]:
-            bad = np.isnan(X[:, ~missing]).any(axis=0)
-            if bad.any():
-                names = [name for name, m in zip(self.features or (), missing, strict=True) if not m]
-                raise ValueError(f"X has NaN in {names[int(np.argmax(bad))]!r}, which every event has")
+    @contextmanager
+    def _new_network(self, n_features: int) -> Iterator[PhotonPerceptron | PhotonSet]:
+        """A network with the weights of the seed, which is kept when the block ends."""
+        with torch_threads(self.n_threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self._network(n_features)
+            yield network
+        self.network_ = network.eval()
 
-    def _beside(self, X: NDArray, beside: NDArray | None) -> Tensor:
-        """What the loss sees of rows: their own mass, where it is known, and what is given."""
-        parts = [] if beside is None else [np.asarray(beside, dtype=np.float32).reshape(len(X), -1)]
-        if self.features is not None:
-            parts.insert(0, self.own_mass(X)[:, None])
-        return _tensor(np.concatenate(parts, axis=1) if parts else np.empty((len(X), 0)))
+    def _fit_options(self) -> FitOptions:
+        from darksieve.models.network_fit import FitOptions
 
-
-def _tensor(values: NDArray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "patience", "gradient_clip")
+        settings = {name: getattr(self, name) for name in names}
+        return FitOptions(**settings, seed=self.seed, device=self.device)

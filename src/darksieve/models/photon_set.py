@@ -7,14 +7,14 @@ masked, and its columns are NaN.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from darksieve.models.photon_columns import ROLES, PhotonLayout
-from darksieve.models.photon_inputs import CLIP, TRANSFORMS, safe_log, shift_and_scale, transform_of
+from darksieve.models.photon_inputs import CLIP, TRANSFORMS, Moments, safe_log, transform_of
 
 _FLAG = {"pair1": 0, "pair2": 0, "recoil": 1, "extra": 2}  # photons of a pair are alike
 _HIDDEN = 1e4  # less attention to an absent photon: its share underflows to exactly 0
@@ -99,17 +99,22 @@ class PhotonSet(nn.Module):
         first, second = ([pair[k] for pair in self.pairs] for k in (0, 1))
         return mask[:, first] * mask[:, second]
 
-    def standardise(self, inputs: Tensor, weights: Tensor | None = None) -> None:
-        """Take shift and scale from training rows (n, n_inputs), weighted (n,); all photons share them."""
-        photons, pairs, context, mask = self._split(inputs)
-        w = torch.ones(len(inputs)) if weights is None else weights
-        parts = [shift_and_scale(photons.flatten(0, 1), (w[:, None] * mask).flatten())]
-        if self.pairs:
-            of_pairs = (w[:, None] * self._pair_mask(mask)).flatten()
-            parts.append(shift_and_scale(pairs.reshape(-1, 1), of_pairs))
-        parts.append(shift_and_scale(context, w))
-        self.shift.copy_(torch.cat([shift for shift, _ in parts]))
-        self.scale.copy_(torch.cat([scale for _, scale in parts]))
+    def standardise(self, parts: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        """Take shift and scale from parts of the training rows: inputs (n, n_inputs) and weights (n,).
+
+        All photons share them.
+        """
+        moments = [Moments() for _ in range(3 if self.pairs else 2)]
+        for inputs, weights in parts:
+            photons, pairs, context, mask = self._split(inputs)
+            w = torch.ones(len(inputs)) if weights is None else weights
+            moments[0].add(photons.flatten(0, 1), (w[:, None] * mask).flatten())
+            if self.pairs:
+                moments[1].add(pairs.reshape(-1, 1), (w[:, None] * self._pair_mask(mask)).flatten())
+            moments[-1].add(context, w)
+        found = [one.shift_and_scale() for one in moments]
+        self.shift.copy_(torch.cat([shift for shift, _ in found]))
+        self.scale.copy_(torch.cat([scale for _, scale in found]))
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Standardised inputs of the attention, 0 for what is absent, same shape."""

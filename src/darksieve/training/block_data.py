@@ -15,11 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from darksieve.datasets.events import Events
 from darksieve.datasets.folds import Purpose, purpose_of
 from darksieve.errors import InputError
+from darksieve.models.block_batches import BUFFER_ROWS, SEGMENT_ROWS, block_batches
 from darksieve.models.estimator import balanced_weights
 from darksieve.models.feature_blocks import FeatureBlocks
-
-BUFFER_ROWS = 262_144
-SEGMENT_ROWS = 1_024  # one page of a float32 column on disk
 
 Batch = tuple[Tensor, Tensor, Tensor]  # features (n, n_features), labels (n,), weights (n,); float32
 
@@ -27,9 +25,8 @@ Batch = tuple[Tensor, Tensor, Tensor]  # features (n, n_features), labels (n,), 
 class BlockDataset(IterableDataset[Batch]):
     """Batches of rows, in order or shuffled within a buffer.
 
-    Shuffled, short segments from all over the rows are drawn in random order into the buffer, whose rows are
-    then mixed: signal and background meet in it wherever they lie. Every row comes once per epoch, and the
-    order depends on the seed and the epoch only.
+    Shuffled as :func:`block_batches` does it. Every row comes once per epoch, and the order depends on the
+    seed and the epoch only.
 
     Args:
         blocks: Features of the rows.
@@ -60,7 +57,7 @@ class BlockDataset(IterableDataset[Batch]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
-        self.buffer_rows = max(buffer_rows, batch_size)
+        self.buffer_rows = buffer_rows
         self.segment_rows = segment_rows
 
     def __len__(self) -> int:
@@ -68,29 +65,12 @@ class BlockDataset(IterableDataset[Batch]):
         return math.ceil(len(self.blocks) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        n_rows, size = len(self.blocks), self.segment_rows
-        segments = [slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
         rng = None if self.seed is None else np.random.default_rng([self.seed, self.epoch()])
-        order = np.arange(len(segments)) if rng is None else rng.permutation(len(segments))
-        waiting: list[tuple[NDArray, ...]] = []
-        n_waiting = 0
-        for position, i in enumerate(order):
-            part = segments[i]
-            waiting.append((self.blocks.block(part), self.labels[part], self.weights[part]))
-            n_waiting += len(waiting[-1][0])
-            last = position == len(order) - 1
-            if n_waiting < self.buffer_rows and not last:
-                continue
-            buffer = tuple(np.concatenate(arrays) for arrays in zip(*waiting, strict=True))
-            mixed = np.arange(n_waiting) if rng is None else rng.permutation(n_waiting)
-            n_given = n_waiting if last else n_waiting - n_waiting % self.batch_size
-            for start in range(0, n_given, self.batch_size):
-                rows = mixed[start : min(start + self.batch_size, n_given)]
-                X, y, weight = (torch.from_numpy(values[rows]) for values in buffer)
-                yield X, y, weight
-            kept = mixed[n_given:]
-            waiting = [tuple(values[kept] for values in buffer)]
-            n_waiting = len(kept)
+        for X, rows in block_batches(
+            self.blocks, self.batch_size, rng, buffer_rows=self.buffer_rows, segment_rows=self.segment_rows
+        ):
+            labels, weights = self.labels[rows], self.weights[rows]
+            yield torch.from_numpy(X), torch.from_numpy(labels), torch.from_numpy(weights)
 
 
 class BlockDataModule(LightningDataModule):

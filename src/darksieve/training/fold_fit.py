@@ -46,7 +46,7 @@ class FoldTask:
         fold: Its number.
         directory: Where its model, and its checkpoint on the way, are written.
         model, options, features, seed, n_threads: As of ``make_classifier``.
-        X: Features, shape (n, n_features), float32; or blocks of them, for trees only.
+        X: Features, shape (n, n_features), float32; or blocks of them.
         y: Labels, 1 for signal, shape (n,), int8.
         weight: Shape (n,).
         validation: Rows that stop the fit early and are not in it otherwise, shape (n,).
@@ -130,7 +130,7 @@ def fit_fold(task: FoldTask, on_epoch: OnFoldEpoch | None = None) -> dict[str, A
         else Penalty(task.protected[fit].astype(np.float64), task.penalty_strength)
     )
     if isinstance(task.X, FeatureBlocks):
-        _fit_blocks(classifier, task.X, task, report, penalty)
+        _fit_blocks(classifier, task.X, task, report, penalty, checkpoint)
     else:
         classifier.fit(
             task.X[fit],
@@ -191,9 +191,17 @@ def _fit_blocks(
     classifier: Classifier,
     blocks: FeatureBlocks,
     task: FoldTask,
-    on_epoch: Callable[[int, Mapping[str, float]], None] | None,
+    on_epoch: EpochCallback | None,
     penalty: Penalty | None,
+    checkpoint: Path,
 ) -> None:
+    rows: dict[str, Any] = {"validation": task.validation, "on_epoch": on_epoch, "penalty": penalty}
+    if isinstance(task.options, PhotonNetworkOptions):
+        from darksieve.models.photon_network import PhotonNetwork
+
+        assert isinstance(classifier, PhotonNetwork)
+        classifier.fit_blocks(blocks, task.y, task.weight, checkpoint=checkpoint, **rows)
+        return
     from darksieve.models.bdt import Bdt
     from darksieve.models.bdt_blocks import EXTERNAL_ABOVE
 
@@ -201,15 +209,8 @@ def _fit_blocks(
     for left in task.directory.glob("matrices-*"):  # of a killed fit
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=task.directory, prefix="matrices-") as folder:
-        classifier.fit_blocks(
-            blocks,
-            task.y,
-            task.weight,
-            validation=task.validation,
-            on_epoch=on_epoch,
-            penalty=penalty,
-            folder=Path(folder) if len(blocks) > EXTERNAL_ABOVE else None,
-        )
+        on_disk = Path(folder) if len(blocks) > EXTERNAL_ABOVE else None
+        classifier.fit_blocks(blocks, task.y, task.weight, folder=on_disk, **rows)
 
 
 def load_fold(directory: Path, model: str) -> Classifier:

@@ -20,7 +20,6 @@ from darksieve.models.calibration import METHODS as CALIBRATIONS
 from darksieve.models.calibration import ScoreCalibration, fit_calibration
 from darksieve.models.estimator import (
     PHOTON_FEATURES,
-    BdtOptions,
     Classifier,
     Options,
     PhotonNetworkOptions,
@@ -98,8 +97,9 @@ def train_bundle(
             which are of no fit and not of its fold, bear out (see ``models.calibration``); "none" does not.
         n_threads: Threads of each fit; part of what the numbers depend on.
         workers: Folds fitted at the same time, each in a process of its own; one by one in blocks.
-        rows_per_block: Trees are fitted from blocks of so many rows, so that the features are never all in
-            memory; None for one matrix. In blocks the result depends on the rows' order, in its last digits.
+        rows_per_block: The models are fitted from blocks of so many rows, so that the features are never all
+            in memory; None for one matrix. In blocks the result depends on the rows' order: of trees in its
+            last digits, of networks as on another seed.
         progress: Called with (done, total) as epochs end.
         on_epoch: Called with (fold, epoch, losses).
         on_fold: Called with (fold, its model) when a fold is fitted; what it raises ends the training.
@@ -118,8 +118,11 @@ def train_bundle(
     _check(events, parsed, features, mass_column, place, never_features, learnt_missing)
     if not 2 <= n_folds <= 127:
         raise InputError(f"{place}: folds is {n_folds}; it goes from 2 to 127")
-    if rows_per_block is not None and not isinstance(parsed, BdtOptions):
-        raise InputError(f"{place}: a {model} is not fitted from blocks; its rows must fit in memory")
+    if rows_per_block is not None and _fine_tunes(parsed):
+        raise InputError(
+            f"{place}: fine_tune needs its rows in memory, and they are more than memory may hold: bound them"
+            " with max_rows, or leave fine_tune out"
+        )
     if _fine_tunes(parsed) and validation_share <= 0:
         raise InputError(f"{place}: fine_tune needs held-out events to judge it: give a validation share")
     if calibrate not in CALIBRATIONS:

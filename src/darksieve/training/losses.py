@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darksieve.models.network_fit import Rows
+from darksieve.models.fit_rows import Rows
 from darksieve.training.soft_limit import Gradients, log_expected_limits, log_punzi
 
 Objective = Literal["expected_limit", "punzi"]

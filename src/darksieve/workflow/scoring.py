@@ -257,7 +257,7 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
                 name=classifier.name,
                 config_hash=sha256_of_json(classifier.model_dump(mode="json")),
                 workers=min(context.workers, 2),
-                rows_per_block=ROWS_PER_BLOCK if classifier.model == "bdt" and on_disk(events) else None,
+                rows_per_block=ROWS_PER_BLOCK if _in_blocks(context, classifier, events) else None,
                 progress=progress,
                 on_epoch=on_epoch,
                 checkpoint_dir=checkpoints,
@@ -272,6 +272,12 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
     if not (bundle_path(context, classifier) / "bundle.json").is_file():
         context.run.forget(f"train.{classifier.name}")
     context.stage(f"train.{classifier.name}", identity, work)
+
+
+def _in_blocks(context: Context, classifier: ClassifierConfig, events: Events) -> bool:
+    """Whether a classifier is fitted from blocks: a network is not where few rows of each class train it."""
+    few = classifier.max_rows is not None and 2 * classifier.max_rows <= context.config.memory.max_candidates
+    return on_disk(events) and not (few and classifier.model == "photon_network")
 
 
 def _flows(simulation: Simulation) -> dict[str, list[dict[str, Any]]]:
