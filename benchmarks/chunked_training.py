@@ -1,4 +1,4 @@
-"""Trees from blocks of rows on disk beside trees from one matrix: how they separate, and their memory."""
+"""Models from blocks of rows on disk beside models from one matrix: how they separate, and their memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 
 COMMAND = "python -m benchmarks.chunked_training"
 ROWS = (300_000, 1_200_000)
+ROWS_OF_NETWORK = (300_000, 1_200_000, 3_000_000)
 N_FEATURES = 58
+OPTIONS = {
+    "bdt": {"n_trees": 100, "max_depth": 4, "learning_rate": 0.1, "patience": 0},
+    "photon_network": {"epochs": 3, "mass_feature": "x0", "patience": 0},
+}
 
 _TRAIN = f"""
 import sys, time
@@ -21,7 +26,7 @@ from darksieve.datasets.events import Events, Role, SampleInfo, concatenate
 from darksieve.datasets.mapped_columns import keep_on_disk
 from darksieve.training.folds_training import train_bundle
 
-mode, n_rows, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+mode, n_rows, folder, model = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 names = tuple(f"x{{i}}" for i in range({N_FEATURES}))
 
 
@@ -46,8 +51,8 @@ start = time.process_time()
 events = concatenate(chunks()) if mode == "matrix" else keep_on_disk(chunks(), folder)
 read = time.process_time()
 bundle, scores, _ = train_bundle(
-    events, model="bdt", features=names, n_folds=2, mass_column=None, checkpoint_dir=Path(folder) / "fit",
-    options={{"n_trees": 100, "max_depth": 4, "learning_rate": 0.1, "patience": 0}},
+    events, model=model, features=names, n_folds=2, mass_column=None, checkpoint_dir=Path(folder) / "fit",
+    options={OPTIONS}[model],
     rows_per_block=None if mode == "matrix" else 65_536,
 )
 trained = time.process_time()
@@ -58,10 +63,10 @@ print(auc, peak, trained - read)
 """
 
 
-def _trained(mode: str, n_rows: int) -> tuple[float, float, float]:
+def _trained(mode: str, n_rows: int, model: str = "bdt") -> tuple[float, float, float]:
     """Out-of-fold AUC, peak memory in MB and CPU seconds of two folds, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _TRAIN, mode, str(n_rows), folder]
+        command = [sys.executable, "-c", _TRAIN, mode, str(n_rows), folder, model]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     auc, peak, seconds = map(float, done.stdout.split())
     return auc, peak, seconds
@@ -80,7 +85,7 @@ def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, pa
     }
 
 
-def measure() -> list[dict[str, Any]]:
+def measure_trees() -> list[dict[str, Any]]:
     """Both ways at two sizes; the growth is what a million more rows cost."""
     small, large = ROWS
     matrix = {n: _trained("matrix", n) for n in ROWS}
@@ -117,6 +122,49 @@ def measure() -> list[dict[str, Any]]:
             blocks[large][2] / matrix[large][2] < 2,
         ),
     ]
+
+
+def measure_network() -> list[dict[str, Any]]:
+    """A network from blocks of 1, 4 and 10 times as many rows, and from one matrix of 1 and 4 times."""
+    small, large, largest = ROWS_OF_NETWORK
+    blocks = {n: _trained("blocks", n, "photon_network") for n in ROWS_OF_NETWORK}
+    matrix = {n: _trained("matrix", n, "photon_network") for n in (small, large)}
+    difference = abs(blocks[large][0] - matrix[large][0])
+    error = (blocks[large][0] * (1 - blocks[large][0]) / (large / 2)) ** 0.5  # of one AUC, somewhat high
+    growth = (blocks[largest][1] - blocks[small][1]) / (largest - small) * 1e6
+    of_matrix = (matrix[large][1] - matrix[small][1]) / (large - small) * 1e6
+    peaks = ", ".join(f"{blocks[n][1]:.0f} MB with {n / 1e6:g}" for n in ROWS_OF_NETWORK)
+    return [
+        _entry(
+            f"AUC of a network from blocks, difference from one matrix, {large:.2g} x {N_FEATURES}, 2 folds",
+            difference,
+            "< 1e-3",
+            f"AUC {blocks[large][0]:.5f} and {matrix[large][0]:.5f}; the error of each is {error:.5f}",
+            None,
+            difference < 1e-3,
+        ),
+        _entry(
+            "memory of training a network from blocks (MB per million rows)",
+            growth,
+            "< 150",
+            f"one matrix in memory: {of_matrix:.0f} MB per million rows; peaks {peaks} million rows",
+            growth / of_matrix,
+            growth < 150,
+        ),
+        _entry(
+            f"CPU of training a network from blocks, {large:.2g} rows, relative to one matrix",
+            blocks[large][2] / matrix[large][2],
+            "< 2",
+            f"{blocks[large][2]:.1f} s and {matrix[large][2]:.1f} s, 3 epochs, 2 folds",
+            blocks[large][2] / matrix[large][2],
+            blocks[large][2] / matrix[large][2] < 2,
+        ),
+    ]
+
+
+def measure() -> list[dict[str, Any]]:
+    """Trees and networks."""
+    return [*measure_trees(), *measure_network()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Samples larger than memory, through the chain: candidates on disk, trees from blocks, same documents."""
+"""Samples larger than memory, through the chain: candidates on disk, models from blocks, same documents."""
 
 import json
 
@@ -6,13 +6,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from sklearn.metrics import roc_auc_score
 
 from darksieve.config_loading import load_config
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
+from darksieve.models.photon_network import PhotonNetwork
 from darksieve.workflow import scoring
 from darksieve.workflow.candidates_file import write_candidates
 from darksieve.workflow.chain import run_chain
+from darksieve.workflow.tuning import tune_classifier
 
 N_BACKGROUND, N_SIGNAL = 6000, 4000
 CONFIG = """
@@ -89,6 +92,52 @@ def test_a_search_of_more_candidates_than_memory_may_hold_gives_the_same_documen
     assert flows[0] == flows[1]
     left = [path.name for path in (folder / "on_disk").iterdir() if path.name.startswith((".", "tmp"))]
     assert left in ([], [".lock"])
+
+
+def network_config(folder, **options):
+    trees = """{name: trees, model: bdt, features: [x, y, z], folds: 2,
+     options: {n_trees: 40, max_depth: 3, learning_rate: 0.3, patience: 0}}"""
+    network = {"name": "network", "model": "photon_network", "features": ["M", "x", "y", "z"], "folds": 2}
+    chosen = {"mass_feature": "M", "epochs": 4, "batch_size": 500, "hidden": [16]} | options
+    assert trees in CONFIG
+    path = folder / "network.yaml"
+    path.write_text(CONFIG.replace(trees, json.dumps(network | {"options": chosen})))
+    return str(path)
+
+
+def test_a_network_is_fitted_from_blocks_where_candidates_are_on_disk(folder, monkeypatch):
+    fitted = []
+    for name in ("fit", "fit_blocks"):
+        real = getattr(PhotonNetwork, name)
+        monkeypatch.setattr(
+            PhotonNetwork, name, lambda *a, real=real, name=name, **k: fitted.append(name) or real(*a, **k)
+        )
+    tables = {}
+    for name, overrides in {
+        "network_on_disk": ("memory.max_candidates=1000",),
+        "network_in_memory": (),
+        "network_of_few": ("memory.max_candidates=3000", "classifiers.0.max_rows=1000"),
+    }.items():
+        fitted.clear()
+        run_chain(load_config(network_config(folder), overrides), folder / name, "train")
+        assert set(fitted) == {"fit_blocks" if name == "network_on_disk" else "fit"}
+        tables[name] = pq.read_table(folder / name / "scores" / "network.parquet").to_pandas()
+    blocks, whole = tables["network_on_disk"], tables["network_in_memory"]
+    for column in set(blocks.columns) - {"score"}:
+        np.testing.assert_array_equal(blocks[column], whole[column])
+    labelled = blocks["label"].notna()
+    aucs = [roc_auc_score(table["label"][labelled], table["score"][labelled]) for table in (blocks, whole)]
+    assert aucs[0] == pytest.approx(aucs[1], abs=0.01)  # as of another seed: 0.005 of 10 000 rows each
+    assert np.abs(blocks["score"] - whole["score"]).max() > 0
+
+
+def test_what_needs_all_candidates_in_memory_says_so(folder):
+    config = load_config(network_config(folder, fine_tune="expected_limit"), ("memory.max_candidates=1000",))
+    with pytest.raises(InputError, match=r"network: fine_tune needs its rows in memory.*max_rows"):
+        run_chain(config, folder / "fine_tuned", "train")
+    config = load_config(network_config(folder), ("memory.max_candidates=1000",))
+    with pytest.raises(InputError, match=r"9999 candidates, more than memory\.max_candidates \(1000\)"):
+        tune_classifier(config, folder / "tuned", n_trials=1)
 
 
 def test_few_candidates_of_many_rows_are_taken_into_memory(folder, monkeypatch):

@@ -140,6 +140,12 @@ def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace)
     masks = simulation.channel_masks(everything)
     rows, _ = training_rows(context, everything, masks, classifier)
     kept = np.flatnonzero(rows)
+    if len(kept) > config.memory.max_candidates:
+        raise InputError(
+            f"tuning: {classifier.name} learns from {len(kept)} candidates, more than memory.max_candidates"
+            f" ({config.memory.max_candidates}), and the merit of each trial needs all of them in memory:"
+            " raise it if memory is enough, or tune a search with fewer files"
+        )
     events = everything.select(kept)
     merit = limit_merit(context, events, {name: mask[kept] for name, mask in masks.items()}, classifier)
     settings = {
