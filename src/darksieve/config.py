@@ -154,14 +154,15 @@ class NamedNuisanceConfig(Section):
 class NuisancesConfig(Section):
     """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution.
 
-    ``spurious_signal`` is relative to the background within ±2 resolutions, one for each channel of the fit.
+    ``spurious_signal`` is relative to the background within ±2 resolutions, one for each channel of the fit;
+    or ``measured``: at each mass what the fit finds in simulated background, where that is known well enough.
     """
 
     luminosity: NonNegative = 0.0
     efficiency: NonNegative = 0.0
     width: NonNegative = 0.0
     scale_sigma: NonNegative = 0.0
-    spurious_signal: NonNegative = 0.0
+    spurious_signal: NonNegative | Literal["measured"] = 0.0
     peaking: NonNegative = 0.2
     named: dict[Name, NamedNuisanceConfig] = Field(default_factory=dict)
 

@@ -232,11 +232,13 @@ class Sculpting:
         signal_efficiency: Of the cut.
         distance: Kolmogorov-Smirnov distance between the background that passes and the one that does not.
         noise: Distance expected from the finite sample alone (mean of the Kolmogorov distribution).
+        threshold: Score from which a candidate passes.
     """
 
     signal_efficiency: float
     distance: float
     noise: float
+    threshold: float
 
 
 def sculpting(
@@ -263,17 +265,31 @@ def sculpting(
     x, w, s = observable[background], weight[background], score[background]
     out = []
     for efficiency in signal_efficiencies:
-        threshold = roc.threshold[np.searchsorted(roc.signal_efficiency, efficiency - 1e-12)]
-        passing = s >= threshold
-        n_pass, n_fail = _effective(w[passing]), _effective(w[~passing])
-        if n_pass == 0 or n_fail == 0:
-            out.append(Sculpting(float(efficiency), float("nan"), float("nan")))
-            continue
-        distance = kolmogorov_smirnov(x[passing], x[~passing], w[passing], w[~passing])
-        # mean of the Kolmogorov distribution: √(π/2) ln 2
-        noise = float(np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(1 / n_pass + 1 / n_fail))
-        out.append(Sculpting(float(efficiency), distance, noise))
+        threshold = float(roc.threshold[np.searchsorted(roc.signal_efficiency, efficiency - 1e-12)])
+        distance, noise = distance_of_passing(x, s >= threshold, w)
+        out.append(Sculpting(float(efficiency), distance, noise, threshold))
     return out
+
+
+def distance_of_passing(observable: ArrayLike, passing: ArrayLike, weight: ArrayLike) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance between rows that pass and that do not, and what chance alone gives.
+
+    Args:
+        observable: Shape (n,).
+        passing: Shape (n,).
+        weight: Not negative, shape (n,).
+
+    Returns:
+        Distance and mean of the Kolmogorov distribution for as many effective events; NaN where either part
+        is empty.
+    """
+    x, w, cut = np.asarray(observable, np.float64), np.asarray(weight, np.float64), np.asarray(passing, bool)
+    n_pass, n_fail = _effective(w[cut]), _effective(w[~cut])
+    if n_pass == 0 or n_fail == 0:
+        return float("nan"), float("nan")
+    # mean of the Kolmogorov distribution: √(π/2) ln 2
+    noise = float(np.sqrt(np.pi / 2) * np.log(2) * np.sqrt(1 / n_pass + 1 / n_fail))
+    return kolmogorov_smirnov(x[cut], x[~cut], w[cut], w[~cut]), noise
 
 
 def auc_by_mass(
@@ -417,6 +433,7 @@ def classifier_metrics(
             "signal_efficiency": s.signal_efficiency,
             "ks_distance": _or_none(s.distance),
             "noise": _or_none(s.noise),
+            "threshold": _or_none(s.threshold),
         }
         for s in sculpting(columns["score"], label, scores.observable, columns["weight"])
     ]

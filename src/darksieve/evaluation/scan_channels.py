@@ -310,6 +310,17 @@ def histogram(observable: ArrayLike, weight: ArrayLike, edges: ArrayLike) -> tup
     return sums, np.histogram(observable, edges, weights=weight**2)[0]
 
 
+def rows_in_peak(candidates: ScanCandidates, common: CommonResolution, sample: str) -> NDArray[np.bool_]:
+    """Candidates of a peaking sample that are its peak, rejected ones too; none where none is selected."""
+    own = (candidates.label == 0) & (candidates.sample == sample)
+    rows = own & (candidates.category > 0)
+    if not rows.any():
+        return rows
+    position = common.shape.position
+    low, high = _peak_interval(candidates.observable[rows], candidates.weight[rows], common, position)
+    return own & (candidates.observable > low) & (candidates.observable < high)
+
+
 def _split_peaks(
     candidates: ScanCandidates,
     common: CommonResolution,
@@ -319,15 +330,12 @@ def _split_peaks(
     corrections: Sequence[Correction] = (),
 ) -> tuple[NDArray[np.bool_], dict[int, tuple[PeakingBackground, ...]]]:
     """Rows of the smooth background, and the peaks of each category."""
-    position = common.shape.position
     smooth = (candidates.label == 0) & (candidates.category > 0)
     peaks: dict[int, list[PeakingBackground]] = {c: [] for c in range(1, n_categories + 1)}
     for sample in peaking:
-        rows = smooth & (candidates.sample == sample)
+        rows = smooth & rows_in_peak(candidates, common, sample)
         if not rows.any():
             continue  # nothing of it is selected
-        low, high = _peak_interval(candidates.observable[rows], candidates.weight[rows], common, position)
-        rows &= (candidates.observable > low) & (candidates.observable < high)
         smooth &= ~rows
         pooled = None
         for c, of_category in peaks.items():

@@ -72,13 +72,13 @@ def background_of(config: SearchConfig, channel: str) -> BackgroundChoice:
 def uncertainties_of(config: SearchConfig) -> Uncertainties:
     """Sizes of the nuisances."""
     sizes = config.scan.nuisances
+    # what is measured is known only of the working points that are chosen
+    spurious = 0.0 if sizes.spurious_signal == "measured" else sizes.spurious_signal
     named = tuple(
         NamedUncertainty(name, one.size, None if one.channels is None else tuple(one.channels))
         for name, one in sizes.named.items()
     )
-    return Uncertainties(
-        sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, sizes.spurious_signal, named
-    )
+    return Uncertainties(sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, spurious, named)
 
 
 def pooled_shape(context: Context, table: CandidateTable, channel: str) -> SignalShape:
@@ -151,10 +151,14 @@ def choose(context: Context) -> None:
     ]
 
     def work(record: StageRecord) -> str:
+        from darksieve.workflow.sculpting import add_sculpting
+
         table = CandidateTable.load(context.run / "candidates.parquet")
         shapes = {channel: pooled_shape(context, table, channel) for channel in config.channels}
         masses = scan_masses(context, shapes)
         document = _document(context, table, shapes, masses)
+        write_json(context.run / "working_points.json", document)
+        add_sculpting(context, document)  # reads the categories of candidates from there
         write_json(context.run / "working_points.json", document)
         record.wrote(context.run / "working_points.json")
         for classifier in config.classifiers:
@@ -249,6 +253,7 @@ def _document(
         "comparison": {},
         "robustness": {},
         "landscape": {},
+        "sculpting": {},
     }
     if not (config.classifiers or wanted.rectangular):
         return document

@@ -71,6 +71,7 @@ from darksieve.workflow.samples import (
     simulated_sample,
 )
 from darksieve.workflow.scoring import Simulation
+from darksieve.workflow.spurious_sizes import with_measured_sizes
 from darksieve.workflow.table import CandidateTable
 from darksieve.workflow.tail_quoting import tail_spread_of, tail_summary, with_tails
 
@@ -89,12 +90,14 @@ class ScanInputs:
     Attributes:
         name: The channel's name in the config.
         candidates: Its simulated candidates with their categories.
+        key: Hash of the event of each candidate, shape (n,).
         common: Resolution and binning of all its categories.
         channels: Its categories as channels of the fit, blind.
     """
 
     name: str
     candidates: ScanCandidates
+    key: NDArray[np.uint64]
     common: CommonResolution
     channels: tuple[ScanChannel, ...]
 
@@ -158,7 +161,8 @@ def _inputs_of(
         background=background,
         corrections=[given.correction for given in corrections],
     )
-    return ScanInputs(name, candidates, common, _modelled(channels, candidates, document["points"], position))
+    modelled = _modelled(channels, candidates, document["points"], position)
+    return ScanInputs(name, candidates, table.key, common, modelled)
 
 
 def _modelled(
@@ -302,7 +306,7 @@ def _document(
     config = context.config
     pairs = ((given.name, channel) for given in inputs for channel in given.channels)
     channels = with_counts(fit.select(config, pairs), counts)
-    return build_search_model(
+    model = build_search_model(
         channels,
         masses,
         parameter=config.linear_parameter,
@@ -310,6 +314,9 @@ def _document(
         uncertainties=uncertainties_of(config),
         vetoes=config.scan.vetoes,
     )
+    if config.scan.nuisances.spurious_signal != "measured":
+        return model
+    return with_measured_sizes(model, load_choice(context)[0])
 
 
 def _summary(curve: LimitCurve) -> str:

@@ -308,18 +308,32 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
         metrics: dict[str, Any] = {"classifiers": entries, "weights": weights}
         if simulation.reading.corrections:
             metrics["corrections"] = describe_corrections(events, simulation.reading.corrections)
+        table = simulation.table(events, scores)
+        for name, entry in entries.items():
+            _add_spurious_signals(context, table, name, entry["sculpting"])
         write_json(context.run / "metrics.json", metrics)
         if not config.classifiers:
             write_json(context.run / "cut_flow.json", _flows(simulation))
             record.wrote(context.run / "cut_flow.json")
         if simulation.best is not None:
             _keep_multiplicities(context, simulation)
-        table = simulation.table(events, scores)
         table.save(context.run / "candidates.parquet")
         record.wrote(context.run / "candidates.parquet", context.run / "metrics.json")
         return f"{len(table)} candidates in {len(config.channels)} channels"
 
     context.stage("score", depends_on, work)
+
+
+def _add_spurious_signals(
+    context: Context, table: CandidateTable, name: str, sculpting: list[dict[str, Any]]
+) -> None:
+    """Put into each entry of a classifier's sculpting what the scan's fits find after its threshold."""
+    from darksieve.workflow.sculpting import sculpting_of_thresholds
+
+    usable = [entry for entry in sculpting if entry["threshold"] is not None]
+    found = sculpting_of_thresholds(context, table, name, [entry["threshold"] for entry in usable])
+    for entry, of_channels in zip(usable, found, strict=True):
+        entry["spurious_signal"] = of_channels
 
 
 def _keep_multiplicities(context: Context, simulation: Simulation) -> None:
