@@ -36,7 +36,11 @@ from darksieve.workflow.context import Context
 from darksieve.workflow.fits import fits_of
 from darksieve.workflow.interpreting import COUPLING_UNIT, converted, coupling_of, flight_mm
 from darksieve.workflow.optimising import observable_of
-from darksieve.workflow.point_pictures import draw_choices, draw_working_points
+from darksieve.workflow.point_pictures import (
+    draw_channel_sculpting,
+    draw_choices,
+    draw_working_points,
+)
 
 N_ROC_MASSES = 4
 MAX_SPECTRUM_BINS = 400
@@ -435,6 +439,7 @@ class Pictures:
         for channel in self.config.channels:
             drawn = draw_working_points(document, channel, stamp, self.vetoes)
             drawn |= draw_choices(document, channel, stamp, self.vetoes)
+            drawn |= draw_channel_sculpting(document, channel, stamp, self.vetoes)
             for name, drawing in drawn.items():
                 self.keep(f"{name}_{channel}", drawing)
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.evaluation.plots import choices, efficiency
+from darksieve.evaluation.plots.sculpting import draw_sculpting
 from darksieve.evaluation.plots.style import Drawing, Stamp
+from darksieve.evaluation.sculpting import WORRYING
 
 NAMES = {
     "no_classifier": "no classifier",
@@ -86,6 +88,27 @@ def draw_choices(
             compared["masses"], losses, stamp=stamp, errors=errors, vetoes=vetoes, best=NAMES[best]
         )
     return out
+
+
+def draw_channel_sculpting(
+    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+) -> dict[str, Drawing]:
+    """Spurious signal against mass, by name of the picture; empty where simulation measures none."""
+    entry = document["sculpting"].get(channel)
+    if entry is None:
+        return {}
+    together = {name: _numbers(values) for name, values in entry["together"].items()}
+    if not np.isfinite(together["in_sigma"]).any():
+        return {}
+    curves = {"after the cuts": together["in_sigma"], "of it by the cuts": together["difference_in_sigma"]}
+    errors = {
+        "after the cuts": together["in_sigma_error"],
+        "of it by the cuts": together["difference_in_sigma_error"],
+    }
+    drawing = draw_sculpting(
+        together["masses"], curves, errors, stamp=stamp, worrying=WORRYING, vetoes=vetoes
+    )
+    return {"sculpting": drawing}
 
 
 def _numbers(values: list[float | None]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ PICTURES = (
     ("ceiling_*", "Share of the score's own ceiling"),
     ("landscape_*", "Landscape of one cut"),
     ("losses_*", "What a simpler choice loses"),
+    ("sculpting_*", "Spurious signal: what the fit finds in background alone"),
     ("spectrum_*", "Spectrum after selection"),
 )
 _FACTS = (
@@ -51,6 +52,9 @@ def working_points_section(document: Mapping[str, Any], figures: Sequence[Figure
         facts[f"{channel}: points by status"] = _statuses(document, channel)
     tables = [_comparison(document, channel, entry) for channel, entry in document["comparison"].items()]
     tables += [_robustness(channel, rows) for channel, rows in document["robustness"].items() if rows]
+    for channel, entry in document["sculpting"].items():
+        tables.append(_sculpting(channel, entry))
+        facts[f"{channel}: spurious signal"] = _verdict(entry)
     for channel, entry in document["comparison"].items():
         for order, masses in entry["out_of_order"].items():
             text = f"at {len(masses)} of {len(entry['masses'])} masses" if masses else "at no mass"
@@ -113,6 +117,52 @@ def _robustness(channel: str, entries: Sequence[Mapping[str, Any]]) -> Table:
         "largest",
     ]
     return Table(f"If the simulation is wrong by its uncertainties, channel {channel}", columns, rows)
+
+
+def _sculpting(channel: str, entry: Mapping[str, Any]) -> Table:
+    together = entry["together"]
+    step = max(len(together["masses"]) // N_ROWS, 1)
+    pairs = (
+        ("in_sigma", "in_sigma_error"),
+        ("uncut_in_sigma", None),
+        ("difference_in_sigma", "difference_in_sigma_error"),
+        ("of_limit", "of_limit_error"),
+    )
+    rows: list[list[Cell]] = []
+    for i in range(0, len(together["masses"]), step):
+        row: list[Cell] = [together["masses"][i]]
+        for name, error in pairs:
+            value = together[name][i]
+            stated = value is not None and error is not None
+            row.append(f"{value:.3g} ± {_short(together[error][i])}" if stated else value)
+        rows.append(row)
+    columns = ["mass [GeV]", "after the cuts [σ]", "a blind cut [σ]", "by the cuts [σ]", "over the limit"]
+    note = (
+        "In standard deviations σ of the fitted signal, all categories together, at the luminosity of the"
+        " search; errors are of the finite simulation. A blind cut keeps as much background whatever its"
+        " mass; what is due to the cuts is the difference, on the same events. Empty: too few simulated"
+        " events."
+    )
+    for one in entry["observable"]:
+        if one["ks_distance"] is not None:
+            note += (
+                f" Category {one['category']}: Kolmogorov-Smirnov distance {one['ks_distance']:.3f} to the"
+                f" other background, {one['noise']:.3f} by chance."
+            )
+    title = f"Signal that the fit finds in background alone, channel {channel}"
+    links = [Link("working_points.json", "working_points.json")]
+    return Table(title, columns, rows, note=note, links=links)
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    worrying = sum(len(masses) for masses in entry["worrying"])
+    n = sum(len(one["masses"]) for one in entry["categories"])
+    if entry["not_measured"] == n:
+        return "not measured: simulation is too thin"
+    text = f"beyond 0.5 σ and three errors at {worrying} of {n} points"
+    if worrying:
+        text = f"WARNING: {text}"
+    return text + (f"; not measured at {entry['not_measured']}" if entry["not_measured"] else "")
 
 
 def _short(error: float) -> str:

@@ -19,6 +19,7 @@ from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import (
     draw_understanding,
+    leakage_tables,
     limit_importance_tables,
     overtraining_tables,
 )
@@ -198,7 +199,12 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
         tables.append(
             Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
         )
-    tables += [*limit_importance_tables(context), *overtraining_tables(context), *tuning_tables(context.run)]
+    tables += [
+        *limit_importance_tables(context),
+        *overtraining_tables(context),
+        *leakage_tables(context),
+        *tuning_tables(context.run),
+    ]
     wanted = [
         ("scores_*", "Scores by process"),
         ("roc_*", "ROC by mass"),

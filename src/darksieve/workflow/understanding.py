@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from darksieve.datasets.events import Events
 from darksieve.evaluation.calibration import calibration_curve
 from darksieve.evaluation.correlations import RankCorrelations, rank_correlations
 from darksieve.evaluation.importance import permutation_importance
+from darksieve.evaluation.leakage import FEWEST_ROWS, measure_leakage
 from darksieve.evaluation.metrics import weighted_auc
 from darksieve.evaluation.overtraining import measure_overtraining
 from darksieve.evaluation.report import Cell, Table
@@ -32,6 +34,7 @@ from darksieve.workflow.scoring import Simulation
 FORMAT = "darksieve-understanding/3"
 DOCUMENT = "understanding.json"
 HELICITY = "cosHelicity"  # where a search has it, scores are mapped against it
+log = logging.getLogger("darksieve")
 MAX_ROWS = 20_000  # of each class: an AUC of 0.95 then has an error of 0.001, and a run of minutes stays one
 
 
@@ -128,7 +131,48 @@ def _understand(
             else None
         ),
         "overtraining": _overtraining(bundle, some, label, context.config.seed),
+        "leakage": _leakage(context, bundle, some, watched),
     }
+
+
+def _leakage(
+    context: Context, bundle: Bundle, events: Events, variables: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What the features tell of each variable that is scanned or fitted; said aloud where it is much.
+
+    A model that is conditioned on its candidate's mass is meant to know it: its classes have one distribution
+    of it.
+    """
+    rows = np.flatnonzero((events.label == 0) & (events.weight > 0))
+    found = []
+    for variable in dict.fromkeys(variables):
+        if bundle.mass_column is not None and variable == context.config.scan.observable:
+            continue
+        usable = rows[np.isfinite(np.asarray(events[variable][rows], np.float64))]
+        if len(usable) < FEWEST_ROWS:
+            log.warning(
+                "%s: too few background events to see whether features tell %s", bundle.name, variable
+            )
+            continue
+        X = feature_matrix(events, bundle.features, usable)
+        leakage = measure_leakage(
+            X, bundle.features, events[variable][usable], variable, seed=context.config.seed
+        )
+        found.append(leakage.to_json())
+        if leakage.leaks:
+            named = ", ".join(f"{name} ({value:.2f})" for name, value in leakage.features[:3])
+            log.warning(
+                "classifier %s: its features tell %s in background (rank correlation %.2f ± %.2f of a"
+                " regression, on other events); a cut on its score may carve a peak or an edge; the most by"
+                " themselves: %s; leave them out, or name %s in decorrelate",
+                bundle.name,
+                variable,
+                leakage.together,
+                leakage.error,
+                named,
+                variable,
+            )
+    return found
 
 
 def _classes(events: Events) -> dict[str, NDArray[np.intp]]:
@@ -229,6 +273,22 @@ def limit_importance_tables(context: Context) -> list[Table]:
     """What each feature buys of the limit, for each classifier and channel."""
     entries = load_understanding(context).items()
     return [table for name, entry in entries for table in limit_worth_tables(name, entry["limit_importance"])]
+
+
+def leakage_tables(context: Context) -> list[Table]:
+    """One table of what the features of all classifiers tell of the scanned and fitted variables."""
+    rows: list[list[Cell]] = []
+    for name, entry in load_understanding(context).items():
+        for found in entry["leakage"]:
+            most = ", ".join(f"{feature} {value:.2f}" for feature, value in found["features"][:3])
+            verdict = "LEAKS" if found["leaks"] else "no"
+            told = f"{found['together']:.3f} ± {found['error']:.3f}"
+            rows.append([name, found["variable"], told, verdict, most])
+    if not rows:
+        return []
+    columns = ["classifier", "variable", "told by all features", "leak", "most by themselves"]
+    title = "What the features tell of scanned and fitted variables in background (rank correlations)"
+    return [Table(title, columns, rows)]
 
 
 def overtraining_tables(context: Context) -> list[Table]:
