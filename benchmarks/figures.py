@@ -23,6 +23,7 @@ MODULES = (
     "features",
     "stream",
     "chunked_training",
+    "continuum",
     "networks",
     "losses",
     "working_points",

@@ -38,7 +38,7 @@ scan:
   masses: [0.95, 1.0, 2.0, 2.5, 3.0]
   vetoes: [[0.91, 0.99]]
   background: {family: chebyshev, order: 2, window_sigma: 15}
-  nuisances: {luminosity: 0.014, efficiency: 0.05, width: 0.05, scale_sigma: 0.1}
+  nuisances: {luminosity: 0.014, efficiency: 0.05, width: 0.05, scale_sigma: 0.1, spurious_signal: measured}
 interpretation: {parameter: branching_fraction}
 tracking: {enabled: false}
 """
@@ -175,6 +175,36 @@ class TestForeignSearch:
         assert before["score"] != after["score"]
         bundle = json.loads((blind / "bundles/continuum/bundle.json").read_text())
         assert [one["method"] for one in bundle["calibrations"]] == ["isotonic"] * 2
+
+    def test_what_the_cuts_make_of_the_background_is_said_with_its_error(self, blind):
+        document = json.loads((blind / "working_points.json").read_text())
+        for row in document["points"]:
+            measured = row["spurious_signal_status"] == "measured"
+            assert measured == (row["spurious_signal"] is not None)
+            if measured:
+                # 50/fb of simulation for 711/fb of data: errors are some sqrt(711/50) = 3.8 of the fit's own
+                assert row["spurious_signal_error"] == pytest.approx(3.8, rel=0.4)
+                assert row["sculpting_error"] < 1.3 * row["spurious_signal_error"]
+                assert abs(row["spurious_signal"]) < 5 * row["spurious_signal_error"]
+                assert row["spurious_signal_of_limit_error"] > 0
+            assert row["spurious_signal_size"] is None  # nothing is taken for a bias that is a fluctuation
+        assert any(row["spurious_signal_status"] == "measured" for row in document["points"])
+        assert document["sculpting"]["kplus"]["worrying"] == [[], []]
+        search = json.loads((blind / "search.json").read_text())
+        assert not any(
+            "spurious_signal" in c for p in search["points"] for c in p.get("channels", {}).values()
+        )
+        log = (blind / "log.txt").read_text()
+        assert "no spurious signal is known at 4 of 4 masses, where simulation is too thin" in log
+        entries = json.loads((blind / "metrics.json").read_text())["classifiers"]["continuum"]["sculpting"]
+        for entry in entries:
+            assert entry["ks_distance"] is not None
+            assert len(entry["spurious_signal"]["kplus"]["in_sigma"]) > 5
+        assert (blind / "figures/sculpting_kplus.png").is_file()
+        leakage = json.loads((blind / "understanding.json").read_text())["classifiers"]["continuum"][
+            "leakage"
+        ]
+        assert [(one["variable"], one["leaks"]) for one in leakage] == [("M_gg", False)]
 
     def test_apply_adds_score_fold_and_category_equal_to_those_of_the_run(self, folder, blind):
         import pyarrow.parquet as pq

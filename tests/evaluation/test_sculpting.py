@@ -6,7 +6,7 @@ import pytest
 from darksieve.evaluation.crystal_ball import CrystalBall
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.spurious_signal import Spectrum, spurious_signals
-from darksieve.evaluation.sculpting import combine, measure_sculpting
+from darksieve.evaluation.sculpting import combine, measure_sculpting, nuisance_sizes
 from darksieve.evaluation.search_building import BackgroundChoice
 from darksieve.evaluation.signal_shape import fit_signal_shape
 
@@ -163,3 +163,17 @@ def test_spectra_that_are_fitted_together_weigh_as_they_measure(shape):
     separate = [part.events / y for part, y in zip(parts, (30, 70), strict=True)]
     assert ((strength > np.min(separate, axis=0)) & (strength < np.max(separate, axis=0))).all()
     np.testing.assert_allclose(both.in_sigma_error, 1, atol=0.4)
+
+
+def test_a_nuisance_is_the_largest_bias_nearby_and_never_a_fluctuation(shape):
+    rng = np.random.default_rng(9)
+    x = np.concatenate([falling(rng, 200_000), rng.normal(1.6, SIGMA, 800)])
+    keep = np.ones(len(x), bool)
+    masses = np.array([1.2, 1.565, 1.58, 1.6, 1.62, 1.635, 2.0])
+    rich = measured(shape, x, keep, np.full(len(x), 0.25), masses=masses)  # four times the data
+    sizes = nuisance_sizes(rich, resolution)
+    assert sizes[1:6] == pytest.approx(np.full(5, np.abs(rich.events).max()))
+    assert sizes[[0, 6]] == pytest.approx(np.abs(rich.events[[0, 6]]))
+    poor = measured(shape, x, keep, np.full(len(x), 4.0), masses=masses)  # a quarter of the data
+    assert poor.is_measured.all()
+    assert np.isnan(nuisance_sizes(poor, resolution)).all()
