@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import uproot
 
+from benchmarks.entries import entry
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.cache import Cache
 from darksieve.datasets.cached_reader import CachedReader
@@ -24,6 +26,7 @@ from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.read_recipe import ReadRecipe
 
 COMMAND = "python -m benchmarks.cache"
+_entry = partial(entry, "datasets", COMMAND)
 N_ROWS = 600_000
 N_READ = 24
 N_EVENTS = 400_000  # generated three-photon events
@@ -180,19 +183,6 @@ def _measure_luminosity(folder: Path) -> list[dict[str, Any]]:
         CachedReader(sample, replace(recipe, luminosity_fb=luminosity_fb), cache).read()
     n = len(cache.entries())
     return [_entry("entries for three luminosities of one sample", n, "1", "", None, n == 1)]
-
-
-def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, passed: bool) -> dict[str, Any]:
-    return {
-        "area": "datasets",
-        "name": name,
-        "value": float(f"{value:.4g}"),
-        "bar": bar,
-        "peer": peer,
-        "ratio": None if ratio is None else round(ratio, 3),
-        "command": COMMAND,
-        "passed": bool(passed),
-    }
 
 
 def measure() -> list[dict[str, Any]]:

@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from typing import Any
 
+from benchmarks.entries import entry
+
 COMMAND = "python -m benchmarks.chunked_training"
+_entry = partial(entry, "datasets", COMMAND)
 ROWS = (300_000, 1_200_000)
 ROWS_OF_NETWORK = (300_000, 1_200_000, 3_000_000)
 N_FEATURES = 58
@@ -70,19 +74,6 @@ def _trained(mode: str, n_rows: int, model: str = "bdt") -> tuple[float, float, 
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     auc, peak, seconds = map(float, done.stdout.split())
     return auc, peak, seconds
-
-
-def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, passed: bool) -> dict[str, Any]:
-    return {
-        "area": "datasets",
-        "name": name,
-        "value": float(f"{value:.3g}"),
-        "bar": bar,
-        "peer": peer,
-        "ratio": None if ratio is None else round(ratio, 3),
-        "command": COMMAND,
-        "passed": bool(passed),
-    }
 
 
 def measure_trees() -> list[dict[str, Any]]:

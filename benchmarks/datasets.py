@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uproot
 
+from benchmarks.entries import entry
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import KINEMATIC_COLUMNS, PairingRecipe, build_candidates
 from darksieve.datasets.catalogue import Sample
@@ -27,6 +28,7 @@ from darksieve.datasets.read_recipe import ReadRecipe
 from darksieve.datasets.reader import SampleReader
 
 COMMAND = "python -m benchmarks.datasets"
+_entry = partial(entry, "datasets", COMMAND)
 N_ROWS = 600_000
 N_BRANCHES = 40
 N_READ = 24
@@ -331,19 +333,6 @@ def measure_candidates() -> list[dict[str, Any]]:
         _entry("pairing of three photons (events/s)", n / t_pair, ">= 3e5", "", None, n / t_pair >= 3e5),
         _entry("kinematic fit (events/s)", n / t_fit, ">= 1e5", "", None, n / t_fit >= 1e5),
     ]
-
-
-def _entry(name: str, value: float, bar: str, peer: str, ratio: float | None, passed: bool) -> dict[str, Any]:
-    return {
-        "area": "datasets",
-        "name": name,
-        "value": float(f"{value:.4g}"),
-        "bar": bar,
-        "peer": peer,
-        "ratio": None if ratio is None else round(ratio, 3),
-        "command": COMMAND,
-        "passed": bool(passed),
-    }
 
 
 def measure() -> list[dict[str, Any]]:

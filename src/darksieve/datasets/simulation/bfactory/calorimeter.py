@@ -12,10 +12,7 @@ from darksieve.datasets.simulation.bfactory.detected import Clusters
 from darksieve.datasets.simulation.bfactory.detector import HadronShowers, as_floats
 from darksieve.datasets.simulation.bfactory.particles import ParticleBatch
 from darksieve.datasets.simulation.photons.clusters import (
-    BACKWARD,
-    BARREL,
     BEAM_BACKGROUND,
-    FORWARD,
     MERGED,
     PHOTON,
     SHAPES,
@@ -23,6 +20,12 @@ from darksieve.datasets.simulation.photons.clusters import (
     draw_shapes,
 )
 from darksieve.datasets.simulation.photons.detector import Detector
+from darksieve.datasets.simulation.photons.response import (
+    beside,
+    measured_direction,
+    measured_share,
+    region,
+)
 
 MAX_CLUSTERS = 96  # of one event; the softest particles come last in Pythia, and none had half as many
 
@@ -53,29 +56,6 @@ def measure_clusters(
         float(min_energy),
     )
     return Clusters(*values)
-
-
-@njit(cache=True)
-def _region(theta, det):  # type: ignore[no-untyped-def]
-    degrees = theta * 180 / np.pi
-    if det.forward_start_deg < degrees < det.forward_end_deg:
-        return FORWARD
-    if det.barrel_start_deg < degrees < det.barrel_end_deg:
-        return BARREL
-    if det.backward_start_deg < degrees < det.backward_end_deg:
-        return BACKWARD
-    return 0
-
-
-@njit(cache=True)
-def _beside(rng, theta, phi, angle):  # type: ignore[no-untyped-def]
-    """A direction at an angle from another, anywhere around it: theta and phi."""
-    around = 2 * np.pi * rng.random()
-    ct, st = np.cos(theta), np.sin(theta)
-    cosine = np.cos(angle) * ct - np.sin(angle) * st * np.cos(around)
-    along = np.cos(angle) * st + np.sin(angle) * ct * np.cos(around)
-    turned = phi + np.arctan2(np.sin(angle) * np.sin(around), along)
-    return np.arccos(min(max(cosine, -1.0), 1.0)), np.arctan2(np.sin(turned), np.cos(turned))
 
 
 @njit(cache=True)
@@ -137,7 +117,7 @@ def _measure(rng, offsets, pdg, momenta, is_final, det, showers, min_energy):  #
             phi[n] = np.arctan2(momenta[row, 1], momenta[row, 0])
             if not is_neutral:
                 away = showers.charged_angle_rad * rng.standard_exponential()
-                theta[n], phi[n] = _beside(rng, theta[n], phi[n], away)
+                theta[n], phi[n] = beside(theta[n], phi[n], away, 2 * np.pi * rng.random())
             kind[n], truth[n], partner[n], opening[n] = SPLIT_OFF, row, -1, 0.0
             n += 1
 
@@ -156,7 +136,7 @@ def _measure(rng, offsets, pdg, momenta, is_final, det, showers, min_energy):  #
                 px, py, pz = px + momenta[other, 0], py + momenta[other, 1], pz + momenta[other, 2]
                 e += momenta[other, 3]
             true_theta, true_phi = np.arctan2(np.hypot(px, py), pz), np.arctan2(py, px)
-            if _region(true_theta, det) == 0 or rng.random() > det.photon_efficiency:
+            if region(true_theta, det) == 0 or rng.random() > det.photon_efficiency:
                 continue
             if rng.random() < det.split_off_probability and n + 1 < MAX_CLUSTERS:
                 scale = det.split_off_scale + det.split_off_slope * e
@@ -164,28 +144,16 @@ def _measure(rng, offsets, pdg, momenta, is_final, det, showers, min_energy):  #
                 if part < 0.5 * e:
                     away = det.split_off_min_angle_rad
                     away += det.split_off_angle_scale_rad * rng.standard_exponential()
-                    theta[n], phi[n] = _beside(rng, true_theta, true_phi, away)
+                    theta[n], phi[n] = beside(true_theta, true_phi, away, 2 * np.pi * rng.random())
                     energy[n] = part
                     kind[n], truth[n], partner[n], opening[n] = SPLIT_OFF, row, -1, 0.0
                     n += 1
                     e -= part
-            sigma = np.sqrt(
-                (det.energy_noise / e) ** 2 + (det.energy_stochastic / e**0.25) ** 2 + det.energy_constant**2
-            )
-            response = 1 + sigma * rng.standard_normal()
-            if rng.random() < det.low_tail_fraction:
-                response -= sigma * det.low_tail_sigmas * rng.standard_exponential()
-            if response <= 0:
+            share = measured_share(rng, e, det)
+            if share <= 0:
                 continue
-            angle_sigma = (
-                det.position_constant_mm
-                + det.position_root_mm / np.sqrt(e)
-                + det.position_fourth_root_mm / e**0.25
-            ) / det.position_radius_mm
-            energy[n] = e * response
-            theta[n] = true_theta + angle_sigma * rng.standard_normal()
-            turned = true_phi + angle_sigma / np.sin(true_theta) * rng.standard_normal()
-            phi[n] = np.arctan2(np.sin(turned), np.cos(turned))
+            energy[n] = e * share
+            theta[n], phi[n] = measured_direction(rng, true_theta, true_phi, e, det)
             kind[n] = MERGED if j >= 0 else PHOTON
             truth[n], partner[n], opening[n] = row, (photon[j] if j >= 0 else -1), angle
             n += 1
@@ -206,7 +174,7 @@ def _measure(rng, offsets, pdg, momenta, is_final, det, showers, min_energy):  #
             angles, labels = _grown(angles, grown), _grown(labels, grown)
             size = grown
         for c in range(n):
-            part_of = _region(theta[c], det)
+            part_of = region(theta[c], det)
             if energy[c] < min_energy or part_of == 0:
                 continue
             st = np.sin(theta[c])

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.photons.clusters import (
-    BACKWARD,
-    BARREL,
     BEAM_BACKGROUND,
-    FORWARD,
     MERGED,
     PHOTON,
     SHAPES,
@@ -23,6 +20,12 @@ from darksieve.datasets.simulation.photons.clusters import (
     draw_shapes,
 )
 from darksieve.datasets.simulation.photons.detector import Detector, Selection
+from darksieve.datasets.simulation.photons.response import (
+    beside,
+    measured_direction,
+    measured_share,
+    region,
+)
 
 MAX_CLUSTERS = 32
 _Numbers = namedtuple("_Numbers", [f.name for f in fields(Detector)])  # type: ignore[misc]  # what numba understands
@@ -103,18 +106,6 @@ def measure(
             force_fake,
         )
     )
-
-
-@njit(cache=True)
-def _region(theta, det):  # type: ignore[no-untyped-def]
-    degrees = theta * 180 / np.pi
-    if det.forward_start_deg < degrees < det.forward_end_deg:
-        return FORWARD
-    if det.barrel_start_deg < degrees < det.barrel_end_deg:
-        return BARREL
-    if det.backward_start_deg < degrees < det.backward_end_deg:
-        return BACKWARD
-    return 0
 
 
 @njit(cache=True)
@@ -227,15 +218,10 @@ def _measure(  # type: ignore[no-untyped-def]
             e_split = split_start + scale * rng.standard_exponential()
             away = det.split_off_min_angle_rad + det.split_off_angle_scale_rad * rng.standard_exponential()
             around = 2 * np.pi * rng.random()
-            if e_split > 0.5 * e or _region(parent_theta, det) == 0 or n == MAX_CLUSTERS:
+            if e_split > 0.5 * e or region(parent_theta, det) == 0 or n == MAX_CLUSTERS:
                 continue
             parent_phi = np.arctan2(lab[i, 1], lab[i, 0])
-            ct, st = np.cos(parent_theta), np.sin(parent_theta)
-            cos_theta = np.cos(away) * ct - np.sin(away) * st * np.cos(around)
-            theta[n] = np.arccos(min(max(cos_theta, -1.0), 1.0))
-            along = np.cos(away) * st + np.sin(away) * ct * np.cos(around)
-            turned = parent_phi + np.arctan2(np.sin(away) * np.sin(around), along)
-            phi[n] = np.arctan2(np.sin(turned), np.cos(turned))
+            theta[n], phi[n] = beside(parent_theta, parent_phi, away, around)
             energy[n] = e_split
             kind[n], photon[n], partner[n], opening[n] = SPLIT_OFF, i, -1, 0.0
             for row in range(4):
@@ -279,25 +265,13 @@ def _measure(  # type: ignore[no-untyped-def]
                 open_angle = np.arccos(min(dot / (e * lab[j, 3]), 1.0))
                 px, py, pz, e = px + lab[j, 0], py + lab[j, 1], pz + lab[j, 2], e + lab[j, 3]
             true_theta = np.arctan2(np.hypot(px, py), pz)
-            if _region(true_theta, det) == 0 or rng.random() > det.photon_efficiency:
+            if region(true_theta, det) == 0 or rng.random() > det.photon_efficiency:
                 continue
-            sigma = np.sqrt(
-                (det.energy_noise / e) ** 2 + (det.energy_stochastic / e**0.25) ** 2 + det.energy_constant**2
-            )
-            response = 1 + sigma * rng.standard_normal()
-            if rng.random() < det.low_tail_fraction:
-                response -= sigma * det.low_tail_sigmas * rng.standard_exponential()
-            if response <= 0:
+            share = measured_share(rng, e, det)
+            if share <= 0:
                 continue
-            angle_sigma = (
-                det.position_constant_mm
-                + det.position_root_mm / np.sqrt(e)
-                + det.position_fourth_root_mm / e**0.25
-            ) / det.position_radius_mm
-            theta[n] = true_theta + angle_sigma * rng.standard_normal()
-            turned = np.arctan2(py, px) + angle_sigma / np.sin(true_theta) * rng.standard_normal()
-            phi[n] = np.arctan2(np.sin(turned), np.cos(turned))
-            energy[n] = e * response
+            energy[n] = e * share
+            theta[n], phi[n] = measured_direction(rng, true_theta, np.arctan2(py, px), e, det)
             opening[n] = open_angle
             kind[n] = MERGED if j >= 0 else PHOTON
             photon[n], partner[n] = i, j
@@ -306,7 +280,7 @@ def _measure(  # type: ignore[no-untyped-def]
         # clusters that count
         n_good = 0
         for c in range(n):
-            if energy[c] < min_lab or _region(theta[c], det) == 0:
+            if energy[c] < min_lab or region(theta[c], det) == 0:
                 energy_cms[c] = -1.0
                 continue
             st = np.sin(theta[c])
@@ -332,7 +306,7 @@ def _measure(  # type: ignore[no-untyped-def]
             momenta[n_out, place, 3] = energy[c]
             angles[n_out, place, 0] = theta[c]
             angles[n_out, place, 1] = phi[c]
-            part = _region(theta[c], det)
+            part = region(theta[c], det)
             draw_shapes(rng, kind[c], energy[c], part, opening[c], shapes[n_out, place])
             labels[0, n_out, place] = part
             labels[1, n_out, place] = kind[c]
