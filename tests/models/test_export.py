@@ -151,3 +151,19 @@ def test_the_command_line_exports_and_says_how_well_it_agrees(tmp_path, monkeypa
     assert left.value.code == 0
     assert "2 graphs (onnx); on 200 events no probability differs by more than" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "onnx").iterdir()} == {"fold0.onnx", "fold1.onnx", "export.json"}
+
+
+def test_inputs_saturate_in_the_graph_where_they_do_in_the_network(tmp_path):
+    bundle = make_bundle("mlp", n_folds=1)
+    export_onnx(bundle, tmp_path)
+    X = rows(PHOTON_FEATURES, seed=9) * np.float32(1000)  # far beyond ten standard deviations
+    own = bundle.classifiers[0].predict_proba(X)[:, 1]
+    exported = OnnxNetwork(tmp_path / "fold0.onnx").probability(X)
+    np.testing.assert_allclose(exported, own, atol=1e-5, rtol=0)
+
+
+def test_what_fails_in_a_thread_is_raised(tmp_path):
+    export_onnx(make_bundle("mlp", n_folds=1), tmp_path)
+    network = OnnxNetwork(tmp_path / "fold0.onnx", n_threads=2)
+    with pytest.raises(Exception, match="features"):
+        network.probability(rows(PHOTON_FEATURES)[:, :3], rows_at_once=100)

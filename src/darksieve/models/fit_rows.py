@@ -54,7 +54,9 @@ class Rows(NamedTuple):
 
     def take(self, rows: Tensor | slice) -> Rows:
         """Some of them."""
-        return Rows(*(column[rows] for column in self))
+        if isinstance(rows, slice):
+            return Rows(*(column[rows] for column in self))
+        return Rows(*(column.index_select(0, rows) for column in self))
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Rows, Tensor]]:
         key = hashlib.sha256(f"{seed}:{epoch}".encode()).digest()

@@ -13,7 +13,7 @@ from darksieve.atomic import write_json
 from darksieve.errors import InputError
 from darksieve.models.estimator import read_json, write_bytes
 
-FORMAT = "darksieve-photon-network/1"
+FORMAT = "darksieve-photon-network/2"
 
 
 def write_network(directory: Path, network: nn.Module, document: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def read_document(directory: Path) -> dict[str, Any]:
     """
     document = read_json(directory / "network.json")
     if document.get("format") != FORMAT:
-        raise InputError(f"{directory}: format {document.get('format')!r} is not {FORMAT!r}")
+        raise InputError(f"{directory}: format {document.get('format')!r} is not {FORMAT!r}; train it again")
     return document
 
 

@@ -12,6 +12,7 @@ _LEAST = 1e-6  # of 1 - |cos| and of energies (GeV): keeps logarithms finite
 TRANSFORMS = {  # of one column into the columns that a network sees
     "identity": lambda x: (x,),
     "log": lambda x: (safe_log(x),),
+    "square": lambda x: (x * x,),
     "mass": lambda x: (x, safe_log(x)),
     # With log E these give the logarithms of k = E (1 - cos) and k' = E (1 + cos), where |M|² has its poles.
     "cosine": lambda c: (c, safe_log(1 - c), safe_log(1 + c)),
@@ -35,8 +36,12 @@ def transform_of(feature: str) -> str:
         return "even_cosine"  # which photon of the pair is called the first carries no information
     if feature == "phiHelicity":
         return "even_angle"  # parity: the sign of the azimuth carries no information
-    if feature in ("E_pair1", "E_pair2", "E_recoil"):
+    if feature in ("E_pair1", "E_pair2"):
         return "log"
+    if feature == "E_recoil":
+        # |M|² factorises as the recoil becomes soft: the ratio at given angles then no longer depends on its
+        # energy, while the logarithm goes on. Trained at 8 GeV and below, the network stays good to 9.8 GeV.
+        return "square"
     return "identity"
 
 
