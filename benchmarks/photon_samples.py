@@ -143,7 +143,7 @@ def window(
     weights: list[NDArray] = []
     rng = np.random.default_rng([seed, 17])
     while True:
-        columns, weight = _weighted_pairs(settings, mass, half_width + 8 * resolution(mass), rng)
+        columns, weight = weighted_pairs(settings, mass, half_width + 8 * resolution(mass), rng)
         rows = inside(columns)
         parts.append({name: values[rows] for name, values in columns.items()})
         weights.append(weight[rows])
@@ -152,10 +152,18 @@ def window(
             return Window(mass, joined(parts), w / (len(weights) * PROPOSALS), signal)
 
 
-def _weighted_pairs(
-    settings: PhotonSettings, mass: float, reach: float, rng: np.random.Generator
+def weighted_pairs(
+    settings: PhotonSettings,
+    mass: float,
+    reach: float,
+    rng: np.random.Generator,
+    keep: Callable[[NDArray, NDArray], NDArray] | None = None,
 ) -> tuple[Columns, NDArray[np.float64]]:
     """Measured and fitted pairs of QED photons within a reach of a mass; weights whose mean is in fb.
+
+    Args:
+        keep: Probability to go on with a pair of true ln(likelihood ratio) and mass, both of shape (n,); the
+            weights of those that are kept make up for it.
 
     Three photons are alike (1/3!), and each of the three pairs of an event is a candidate, so pairs of the
     phase-space density are drawn, dΦ₃ = dm²/2π · (1 - m²/s)/8π · dΩ/4π · 1/8π · dΩ'/4π, and weighted by |M|².
@@ -177,6 +185,10 @@ def _weighted_pairs(
     density = 2 * masses * (heaviest - lightest) / (2 * np.pi) * (1 - cosine**2) * poles / 2
     density *= (1 - (masses / sqrt_s) ** 2) / (8 * np.pi) ** 2
     weight = GEV2_TO_FB * 0.5 * matrix_element * density / (2 * sqrt_s**2)
+    if keep is not None:
+        probability = keep(np.log1p(cosine**2) - np.log(matrix_element), masses)
+        kept = rng.random(len(weight)) < probability
+        photons, masses, weight = photons[kept], masses[kept], (weight / probability)[kept]
     measured = measure(
         rng, photons, beams=settings.beams, detector=settings.detector, selection=settings.selection
     )

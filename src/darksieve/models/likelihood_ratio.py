@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,3 +60,29 @@ def log_likelihood_ratio(
     """
     cos_recoil = np.asarray(columns["cosThetaRecoil"], dtype=np.float64)
     return np.log1p(cos_recoil**2) - np.log(three_photon_matrix_element(cms_momenta(columns), sqrt_s))
+
+
+def mean_ratio_in_mass(
+    log_ratio: NDArray, mass: NDArray, weight: NDArray, *, n_slices: int = 20, degree: int = 2
+) -> Callable[[NDArray], NDArray[np.float64]]:
+    """ln of the background's mean likelihood ratio as a function of mass, within a window about a mass.
+
+    ``log_likelihood_ratio`` is known up to a factor that depends on the mass; less this function it is that
+    of two densities at each mass, whose mean over background is 1. Without it candidates with the same angles
+    are ordered by mass, and a cut, or a sum over bins of the ratio, also selects in mass.
+
+    Args:
+        log_ratio: Of background candidates, shape (n,).
+        mass: Their masses in GeV, shape (n,).
+        weight: Not negative, shape (n,).
+        n_slices: Slices in mass of as many rows each, in which the mean is taken.
+        degree: Of the polynomial through ln of the means.
+    """
+    edges = np.quantile(mass, np.linspace(0, 1, n_slices + 1))
+    slices = np.clip(np.searchsorted(edges, mass, side="right") - 1, 0, n_slices - 1)
+    height = log_ratio.max()
+    total = np.bincount(slices, weight * np.exp(log_ratio - height), n_slices)
+    mean = total / np.bincount(slices, weight, n_slices)
+    centre = np.bincount(slices, mass, n_slices) / np.bincount(slices, minlength=n_slices)
+    smooth = np.polynomial.Polynomial.fit(centre, np.log(mean), degree)
+    return lambda values: height + smooth(values)
