@@ -192,6 +192,14 @@ def test_each_cluster_of_an_rntuple_is_decoded_once(tmp_path, ntuple_columns, mo
     assert len(decoded) == len(set(decoded)) == 2 * 8
 
 
+def test_an_uproot_without_direct_columns_reads_the_same(tmp_path, ntuple_columns, monkeypatch):
+    path = tmp_path / "a.root"
+    rntuple_in_clusters(path, ntuple_columns(4000), 500)
+    direct = read(path).read()
+    monkeypatch.setattr("darksieve.datasets.root_files._number_columns", lambda *_: {})
+    assert read(path).read().digest() == direct.digest()
+
+
 def with_flipped_bytes(path, first, n):
     whole = bytearray(path.read_bytes())
     for offset in range(first, first + n):

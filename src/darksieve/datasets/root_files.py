@@ -229,6 +229,8 @@ def _iterate_rntuple(ntuple: Any, branches: set[str], chunk_rows: int, chunk_byt
 
 def _number_columns(ntuple: Any, branches: set[str]) -> dict[str, int]:
     """Field -> its column, for fields of single numbers that every cluster has in one representation."""
+    if not hasattr(ntuple, "read_cluster_range"):  # before uproot 5.6.7: the longer way reads the same
+        return {}
     columns: dict[int, list[Any]] = {}
     for column in ntuple.column_records:
         columns.setdefault(column.field_id, []).append(column)
