@@ -128,9 +128,28 @@ class ClassifierConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class PreselectionConfig(Section):
+    """A cut on a column, by mass, that is chosen together with those on the score.
+
+    What is above or below the edge is kept. The edge lies between ``low`` and ``high``; without an end on its
+    open side there may be no cut.
+    """
+
+    keep: Literal["above", "below"] = "above"
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PreselectionConfig:
+        if self.low is not None and self.high is not None and not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}: low has to lie below high")
+        return self
+
+
 class WorkingPointsConfig(Section):
     """Where to cut, or how to split the score into categories that are fitted together.
 
+    ``preselection`` names columns that are cut on before the score, with all cuts chosen together;
     ``rectangular`` names variables whose best cuts are compared with the classifier, and
     ``background_uncertainty`` is by how much the background moves to see how far choice and limit follow.
     """
@@ -142,6 +161,12 @@ class WorkingPointsConfig(Section):
     min_effective_events: Positive = 400.0
     background_uncertainty: Annotated[float, Field(ge=0, lt=1)] = 0.1
     rectangular: Annotated[list[str], Field(max_length=6)] = Field(default_factory=list)
+    preselection: Annotated[dict[str, PreselectionConfig], Field(max_length=6)] = Field(default_factory=dict)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns that are kept beside the scores."""
+        return tuple(dict.fromkeys([*self.rectangular, *self.preselection]))
 
 
 class NamedNuisanceConfig(Section):
@@ -360,6 +385,17 @@ class SearchConfig(Section):
             roles_here = {self.samples[name].role for name in classifier.samples or self.samples}
             if not {"signal", "background"} <= roles_here:
                 raise ValueError(f"classifier {classifier.name}: samples need a signal and a background")
+        clash = [name for name in self.working_points.preselection if name in names]
+        if clash:
+            raise ValueError(
+                f"working_points.preselection.{clash[0]}: a classifier has that name, and its score is cut on"
+                " where it pays; name a column"
+            )
+        if self.working_points.preselection and not self.classifiers:
+            raise ValueError(
+                "working_points.preselection: its cuts are chosen together with those on a score, but there"
+                " is no classifier; cut in candidates.select"
+            )
         if self.classifiers:
             used = {name for c in self.classifiers for name in c.channels or self.channels}
             without = [name for name in self.channels if name not in used]

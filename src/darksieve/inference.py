@@ -26,7 +26,7 @@ from darksieve.datasets.tree_info import Format
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle, is_usable
 from darksieve.progress import bar, say
-from darksieve.workflow.optimising import categoriser
+from darksieve.workflow.categorising import categoriser
 
 CHUNK_ROWS = 100_000
 _SELECTED = "@selected"  # the selection of candidates, as a column
@@ -151,8 +151,11 @@ class _FileScorer:
         self.earlier = {
             name: f"{name}_score"
             for b in self.boundaries.values()
-            for name, edges in ((b["gates"] or {}).get("edges") or {}).items()
-            if edges is not None
+            for name, edges in _edges(b).items()
+            if name not in b["gates"].get("variables", {})
+        }
+        self.variables = {
+            name: None for b in self.boundaries.values() for name in _edges(b) if name not in self.earlier
         }
         for name, branch in self.earlier.items():
             if branch not in self.info.names:
@@ -160,7 +163,8 @@ class _FileScorer:
                     f"{self.info.place} has no branch {branch!r}: categories of {bundle.name} follow a cut on"
                     f" {name}; apply bundle {name} first, and {bundle.name} to what it writes"
                 )
-        wanted = dict.fromkeys([*bundle.features, *observables, *selected, *self.earlier.values()])
+        cut_on = [*self.variables, *self.earlier.values()]
+        wanted = dict.fromkeys([*bundle.features, *observables, *selected, *cut_on])
         if self.selects:
             wanted[_SELECTED] = None
         self.keys = [k for k in reading["event_key"] if k in self.info.names]
@@ -247,11 +251,18 @@ class _FileScorer:
             if boundaries.get("period") not in (None, self.period):
                 continue
             observable = np.asarray(events[boundaries["observable"]], float)
-            scores = {name: np.asarray(events[branch]) for name, branch in self.earlier.items()}
-            category = categoriser(boundaries)(observable, scores | {self.bundle.name: score}, events.key)
+            columns = {name: np.asarray(events[branch]) for name, branch in self.earlier.items()}
+            columns |= {name: np.asarray(events[name]) for name in self.variables}
+            category = categoriser(boundaries)(observable, columns | {self.bundle.name: score}, events.key)
             if boundaries["select"]:
                 category = np.where(Expression(boundaries["select"]).select(events.columns), category, 0)
             out = np.where(category > 0, category, out).astype(np.int8)
         if self.selects:
             out[np.nan_to_num(events[_SELECTED]) == 0] = 0
         return out
+
+
+def _edges(boundaries: Mapping[str, Any]) -> dict[str, Any]:
+    """What is cut on before the categories of one channel."""
+    gates = boundaries["gates"] or {"edges": {}}
+    return {name: edges for name, edges in gates["edges"].items() if edges is not None}

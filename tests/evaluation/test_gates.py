@@ -8,7 +8,7 @@ import pytest
 from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError
 from darksieve.evaluation.choosing import Chooser
-from darksieve.evaluation.gates import Gates, choose_gates
+from darksieve.evaluation.gates import CutVariable, Gates, choose_gates
 from darksieve.evaluation.objectives import make_objective
 
 MASSES = np.linspace(1.2, 2.8, 9)
@@ -89,3 +89,53 @@ def test_missing_scores_pass_no_gate_and_absent_ones_are_named(chosen):
     assert not gates.passed(rows.observable, holes, rows.key).any()
     with pytest.raises(InputError, match="a cut on first comes before"):
         gates.passed(rows.observable, {"second": scores["second"]}, rows.key)
+
+
+def preselection(rows, scores, **changes):
+    """The first score as a variable of a preselection, and one that tells nothing."""
+    noise = np.random.default_rng(5).normal(size=len(rows.key))
+    return {"like": CutVariable(scores["first"], **changes), "noise": CutVariable(noise)}
+
+
+def choose_with(rows, scores, variables):
+    limit = make_objective("expected_limit_counting")
+    chooser = Chooser.of(rows, MASSES, 0.02 * np.ones(9), limit=limit, n_bootstrap=0)
+    last = {"second": scores["second"]}
+    return choose_gates(chooser, last, limit, 1, variables=variables, freedoms=(1, 2))
+
+
+def test_a_variable_is_cut_as_a_score_would_be_and_one_that_tells_nothing_is_not(chosen):
+    rows, scores, _, gates = chosen
+    found = choose_with(rows, scores, preselection(rows, scores))
+    np.testing.assert_allclose(found.edges["like"], gates.edges["first"], atol=0.05)
+    assert found.to_json()["edges"]["noise"] is None
+    assert found.variables == {"like": "above", "noise": "above"}
+
+
+def test_what_is_below_an_edge_is_kept_where_the_signal_lies_low(chosen):
+    rows, scores, _, gates = chosen
+    turned = {"like": CutVariable(-scores["first"], keep="below")}
+    found = Gates.from_json(choose_with(rows, scores, turned).to_json())
+    np.testing.assert_allclose(found.edges["like"], -gates.edges["first"])
+    np.testing.assert_array_equal(
+        found.passed(rows.observable, {"like": -scores["first"]}, rows.key),
+        gates.passed(rows.observable, scores, rows.key),
+    )
+
+
+@pytest.mark.parametrize(("ends", "at"), [({"high": -0.5}, -0.5), ({"low": 2.5}, 2.5)])
+def test_edges_stay_between_their_ends(chosen, ends, at):
+    rows, scores, _, gates = chosen
+    free = np.median(gates.edges["first"])
+    assert -0.5 < free < 2.5
+    found = choose_with(rows, scores, preselection(rows, scores, **ends))
+    np.testing.assert_allclose(found.edges["like"], at)
+
+
+def test_a_loosest_edge_cuts_even_where_nothing_is_gained():
+    rows, scores = candidates(12_000, seed=1)
+    noise = np.random.default_rng(6).normal(size=len(rows.key))
+    found = choose_with(rows, scores, {"noise": CutVariable(noise, keep="below", high=2.0)})
+    np.testing.assert_allclose(found.edges["noise"], 2.0)
+    passed = found.passed(rows.observable, {"noise": noise}, rows.key)
+    np.testing.assert_array_equal(passed, noise <= 2.0)

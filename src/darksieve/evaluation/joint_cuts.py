@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.evaluation.boundaries import Boundaries
-from darksieve.evaluation.categories import StackedTable, choose_quantiles
+from darksieve.evaluation.categories import StackedTable, choose_quantiles, yields_between
 from darksieve.evaluation.ceiling import FineTable
+from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.objectives import Objective
 from darksieve.evaluation.quantiles import SignalQuantiles
 from darksieve.evaluation.quoting import quoted_fine_table
@@ -54,6 +55,7 @@ def choose_jointly(
     *,
     n_sweeps: int = 3,
     freedoms: Sequence[int] = (1, 2, 4),
+    ends: Sequence[tuple[float, float]] | None = None,
 ) -> JointChoice:
     """Cuts on every score, and categories in the last one, that minimise the objective together.
 
@@ -70,9 +72,13 @@ def choose_jointly(
         span: Range of the splines.
         n_sweeps: At most so many turns of each score.
         freedoms: Numbers of spline coefficients to try.
+        ends: Lowest and highest edge allowed of each score; a score with a lowest one is always cut there.
     """
     n_scores = columns.shape[1]
-    kept: list[NDArray | None] = [None] * n_scores
+    ends = [(-np.inf, np.inf)] * n_scores if ends is None else ends
+    kept: list[NDArray | None] = [
+        np.full((len(grid), 1), low) if np.isfinite(low) else None for low, _ in ends
+    ]
     values: list[float] = []
     best = np.inf
     for _ in range(n_sweeps):
@@ -87,7 +93,7 @@ def choose_jointly(
             last = kept[-1] if j != n_scores - 1 else None
             found = _turn(
                 rows, signal, background, columns, j, last, nodes, node_width, mass_range, objective,
-                n_categories if j == n_scores - 1 else 1, grid, span, freedoms,
+                n_categories if j == n_scores - 1 else 1, grid, span, freedoms, ends[j],
             )  # fmt: skip
             if found is None:
                 continue
@@ -137,6 +143,7 @@ def _turn(
     grid: NDArray,
     span: tuple[float, float],
     freedoms: Sequence[int],
+    ends: tuple[float, float],
 ) -> tuple[NDArray, float] | None:
     """Edges in score j given the others, and the mean log objective; None where too few are left."""
     if last is not None:  # a candidate below the last score's lowest edge counts in no category
@@ -152,7 +159,7 @@ def _turn(
     tables = prepare(own, nodes, node_width, mass_range, _N_BINS)
     if last is None or last.shape[1] == 1:
         choice = choose(tables, objective, n_categories, grid, span, freedoms=freedoms)
-        return choice.boundaries, choice.value
+        return _within(ends, choice.boundaries, choice.value, tables.table, tables.quantiles, grid, objective)
     stacked = [
         _by_category(own, of_signal[signal], of_background[background], last.shape[1], tables.quantiles, half,
                      nodes, node_width, mass_range)
@@ -167,7 +174,32 @@ def _turn(
         freedoms=freedoms,
     )
     edges = tables.quantiles.boundaries(curves.edges(tables.quantiles.mass_grid))
-    return np.stack([np.interp(grid, tables.quantiles.mass_grid, edge) for edge in edges.T], axis=1), value
+    on_grid = np.stack([np.interp(grid, tables.quantiles.mass_grid, edge) for edge in edges.T], axis=1)
+    return _within(ends, on_grid, value, stacked[0], tables.quantiles, grid, objective)
+
+
+def _within(
+    ends: tuple[float, float],
+    edges: NDArray,
+    value: float,
+    table: FineTable | StackedTable,
+    quantiles: SignalQuantiles,
+    grid: NDArray,
+    objective: Objective,
+) -> tuple[NDArray, float]:
+    """Edges moved between their ends, and what they reach there."""
+    inside = np.clip(edges, *ends)
+    if np.array_equal(inside, edges):
+        return edges, value
+    boundaries = Boundaries(grid, inside).at(table.masses)[:, ::-1]  # purest first
+    kept = np.empty(boundaries.shape)
+    at = np.interp(table.masses, quantiles.mass_grid, np.arange(len(quantiles.mass_grid)))
+    for i, row in enumerate(np.round(at).astype(int)):
+        levels = quantiles.scores[row, ::-1]  # increasing
+        kept[i] = np.interp(boundaries[i], levels, quantiles.efficiencies[::-1])
+    logs = np.log(objective_at(objective, table.masses)(*yields_between(table, kept)))
+    usable = np.isfinite(logs)
+    return inside, float(np.mean(logs[usable])) if usable.any() else np.inf
 
 
 def _by_category(

@@ -18,6 +18,7 @@ from darksieve.evaluation.signal_efficiency import efficiency_points, fit_signal
 from darksieve.evaluation.tails import FAMILIES, FEWEST, tail_ratios, tail_tables
 
 _SIGNAL_ROWS_OF_A_NODE = 4000
+_HARDLY_ANY = 0.1  # expected events: that a tail has fewer moves no limit by more than 3 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,13 @@ class Figures:
             "too_few_events" (not enough even there), "beyond_simulation" (hardly any event: the background is
             that of the tail's families, geometric mean), "no_signal".
         expected_limit: Median expected limit of all categories together, shape (n_masses,).
-        percent_of_ceiling: Ceiling's limit over this one, in percent, shape (n_masses,).
+        percent_of_ceiling: Ceiling's limit over this one, in percent, shape (n_masses,); NaN where a category
+            is "beyond_simulation".
         optimism: Limit by boundaries that other events chose over the limit, on the same events, by
             boundaries that these events helped to choose: above 1 where the latter flatter.
         objective_value: The objective that was minimised, in events produced, shape (n_masses,).
         tail_spread: Largest over smallest expected limit of the families that continue the background's tail
-            beyond the simulation (``tails``), less 1, shape (n_masses,).
+            beyond the simulation (``tails``), less 1, shape (n_masses,); NaN where no event is near.
         more_simulation: How many times more background simulation every category needs for
             ``min_effective_events`` of its own, without neighbours, shape (n_masses,); at least 1.
         expected_limit_no_cut: Limit without the score, shape (n_masses,).
@@ -197,11 +199,14 @@ def count(
     tails = expected[None]
     if tail is not None:
         families = np.array([_of_table(t, tail[1], masses) for t in tail_tables(tail[0]).values()])
-        nominal = np.exp(np.log(np.maximum(families, 1e-9)).mean(axis=0))
+        families = np.maximum(families, _HARDLY_ANY)
+        nominal = np.exp(np.log(families).mean(axis=0))
         beyond = background.pooled_effective_events[:, 1:] < FEWEST
-        expected = np.where(beyond, nominal, expected)
+        # without any event near a mass no family has anything to continue
+        near = np.interp(masses, tail[0].masses, tail[0].background.sum(axis=1) > 0) > 0.5
+        expected = np.where(beyond & near[:, None], nominal, expected)
         # where the simulation speaks all families agree, and what they differ from it is no matter of tails
-        tails = expected * np.maximum(families, 1e-9) / np.maximum(nominal, 1e-9)
+        tails = np.where(near[:, None] | ~beyond, expected * families / nominal, np.nan)
     return Counted(fit(masses).T, replicates, everything(masses)[0], background, expected, tails, floor)
 
 
@@ -246,7 +251,8 @@ def make_figures(
     best = ceiling.at(masses) * shortcut(*no_cut_yields)
     by_family = tail_ratios(signal, background, quoted.tails, shortcut)
     with np.errstate(invalid="ignore", divide="ignore"):
-        percent = 100 * best / fast
+        # beyond the simulation a modelled tail would be held to a ceiling that only knows events
+        percent = np.where(quoted.beyond.any(axis=1), np.nan, 100 * best / fast)
         optimism = fast / shortcut(*seen.yields())
         spread = by_family.max(axis=0) / by_family.min(axis=0) - 1
     scale = 1 / yield_per_efficiency
@@ -297,9 +303,10 @@ def make_figures(
 def _more_simulation(counted: Counted, min_effective_events: float) -> NDArray[np.float64]:
     """Factor on the simulation for events enough in the emptiest category's own window."""
     estimate = counted.background
-    total = np.maximum(estimate.expected.sum(axis=1), 1e-300)
+    total = estimate.expected.sum(axis=1)
     own_total = estimate.effective_events.sum(axis=1)
-    expected = counted.expected / total[:, None] * own_total[:, None]  # events it would hold at that yield
+    per_yield = np.where(own_total > 0, own_total / np.maximum(total, 1e-300), 1 / counted.floor)
+    expected = counted.expected * per_yield[:, None]  # events it would hold at that yield
     with np.errstate(divide="ignore"):
         factor = min_effective_events / expected
     factor = np.where(counted.efficiency > 0, factor, 0.0)

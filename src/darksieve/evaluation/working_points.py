@@ -133,7 +133,7 @@ class WorkingPoints:
                 of_families = f.tail_background[:, i, j]
                 point["n_background_by_tail"] = (
                     dict(zip(FAMILIES, map(_number, of_families), strict=True))
-                    if np.ptp(of_families) > _LEAST_SPREAD * of_families.max()
+                    if not np.ptp(of_families) <= _LEAST_SPREAD * of_families.max()  # NaN is told
                     else None
                 )
                 for name in _BY_MASS:

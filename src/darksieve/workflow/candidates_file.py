@@ -14,9 +14,9 @@ from darksieve.datasets.output import format_of, refuse_to_replace, write_events
 from darksieve.models.bundle import Bundle
 from darksieve.progress import say
 from darksieve.workflow.cascade import applies_to, bundle_path, classifiers_of, score_where_it_applies
+from darksieve.workflow.categorising import categoriser
 from darksieve.workflow.chain import run_chain
 from darksieve.workflow.context import Context
-from darksieve.workflow.optimising import categoriser
 from darksieve.workflow.samples import Reading
 from darksieve.workflow.scoring import Simulation, features_of
 
@@ -87,7 +87,10 @@ def _scored_parts(context: Context, simulation: Simulation) -> Iterator[Events]:
             observable = np.asarray(events[boundaries[channel]["observable"]][rows], float)
             scores = {c.name: columns[f"{c.name}_score"][rows] for c in of_channel}
             category = np.zeros(len(events), np.int8)
-            category[rows] = categoriser(boundaries[channel])(observable, scores, events.key[rows])
+            variables = {name: events[name][rows] for name in config.working_points.preselection}
+            category[rows] = categoriser(boundaries[channel])(
+                observable, scores | variables, events.key[rows]
+            )
             columns[f"category_{channel}"] = category
     for start in range(0, max(len(events), 1), _ROWS_AT_ONCE):
         rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(events)))

@@ -62,6 +62,7 @@ def check_search(config: SearchConfig) -> list[str]:
         features.extend(own)
         lines.append(f"classifier {classifier.name}: {classifier.model} on {len(own)} features")
     make_objective(config.working_points.objective)
+    _check_cut_columns(config, derived)
     published = config.interpretation.published
     if published is not None and published not in published_names():
         raise InputError(
@@ -145,6 +146,27 @@ def _refuse_truth_in_selections(config: SearchConfig) -> None:
                 raise InputError(
                     f"{place}: {branch!r} is known in simulation only (it matches {pattern!r});"
                     " a selection of a sample alone may use it: samples.NAME.select"
+                )
+
+
+def _check_cut_columns(config: SearchConfig, derived: DerivedColumns) -> None:
+    """What is cut on is known in data, and is not what is scanned."""
+    scanned = _scanned(config)
+    for name in config.working_points.preselection:
+        place = f"working_points.preselection.{name}"
+        behind = derived.sources_of([name])
+        for branch in behind:
+            pattern = truth_pattern(branch, config.never_features)
+            if pattern is not None:
+                raise InputError(
+                    f"{place}: {branch!r} is known in simulation only or marks the sample (it matches"
+                    f" {pattern!r}); name a column that data have"
+                )
+        for observable in scanned:
+            if observable in (name, *behind):
+                raise InputError(
+                    f"{place}: {observable!r} is scanned: a cut on it cuts the spectrum, and data there are"
+                    " blind; name another column"
                 )
 
 

@@ -29,16 +29,12 @@ def comparison_entry(
     thresholds: Sequence[Choice] | None,
     categories: Sequence[Choice] | None,
     unit_yield: float,
+    rectangular: Sequence[str],
 ) -> dict[str, Any]:
     """Limits of simpler choices by mass, with errors, as JSON-ready numbers."""
-    variables = [values.astype(np.float64) for values in table.variables.values()]
-    for name, values in table.variables.items():
-        bad = ~np.isfinite(values) & np.isfinite(table.label)
-        if bad.any():
-            raise InputError(
-                f"working_points.rectangular: {name!r} is not finite for {int(bad.sum())} candidates; select"
-                " them away, or name another variable"
-            )
+    variables = [
+        finite_variable(table, name, "working_points.rectangular").astype(np.float64) for name in rectangular
+    ]
     found = compare_choices(
         chooser,
         thresholds=thresholds,
@@ -52,10 +48,26 @@ def comparison_entry(
         "errors": {name: _numbers(values) for name, values in found.errors.items()},
         "ratio_errors": {name: _numbers(values) for name, values in found.ratio_errors.items()},
         "loss_errors": {name: _numbers(values) for name, values in found.loss_errors.items()},
-        "rectangular": list(table.variables),
+        "rectangular": list(rectangular),
         "global_thresholds": list(found.global_thresholds),
         "out_of_order": found.out_of_order(),
     }
+
+
+def finite_variable(table: CandidateTable, name: str, place: str) -> NDArray[np.float32]:
+    """A variable of the candidates to cut on.
+
+    Raises:
+        InputError: If it is not finite for a candidate that counts.
+    """
+    values = table.variables[name]
+    bad = ~np.isfinite(values) & np.isfinite(table.label)
+    if bad.any():
+        raise InputError(
+            f"{place}: {name!r} is not finite for {int(bad.sum())} candidates; select them away, or name"
+            " another variable"
+        )
+    return values
 
 
 def robustness_entry(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from darksieve.evaluation.objectives import Objective, asimov_significance, make
 from darksieve.evaluation.scan_grid import mass_grid
 from darksieve.evaluation.search_building import BackgroundChoice, NamedUncertainty, Uncertainties, in_vetoes
 from darksieve.evaluation.signal_shape import SignalShape, fit_signal_shape, position_of
-from darksieve.evaluation.working_points import WorkingPoints
 from darksieve.models.bundle import attach_working_points
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.cascade import bundle_path, classifiers_of
@@ -27,10 +25,11 @@ from darksieve.workflow.table import CandidateTable
 if TYPE_CHECKING:
     from darksieve.evaluation.choosing import Chooser
     from darksieve.evaluation.full_limit import FullLimit
-    from darksieve.evaluation.gates import Gates
+    from darksieve.evaluation.gates import CutVariable, Gates
 
 FORMAT = "darksieve-run-working-points/3"
 N_BOOTSTRAP = 25  # an error is known to 14 %
+_ROWS_OF_A_RANK, _SAME_ORDER = 20_000, 0.99
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
 
@@ -220,13 +219,46 @@ def _channel_choice(
 
     gates = None
     chooser = chooser_of(scores)
-    if len(own.scores) > 1:
+    if len(own.scores) > 1 or wanted.preselection:
         n_categories = check_kind(wanted.kind, wanted.n_categories)
-        gates = choose_gates(chooser, own.scores, limit, n_categories)
-        own = own.select(gates.passed(scores.observable, own.scores, own.key))
+        variables = _variables(config, own, scores.observable)
+        gates = choose_gates(chooser, own.scores, limit, n_categories, variables=variables)
+        own = own.select(gates.passed(scores.observable, own.columns, own.key))
         scores = ChannelScores(own, observable_of(context, channel))
         chooser = chooser_of(scores)
     return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel), gates)
+
+
+def _variables(
+    config: SearchConfig, table: CandidateTable, observable: NDArray[np.float64]
+) -> dict[str, CutVariable]:
+    """The preselection's columns of the candidates, and between which ends their edges lie."""
+    from darksieve.evaluation.gates import CutVariable
+    from darksieve.workflow.comparing import finite_variable
+
+    out = {}
+    background = table.is_background
+    for name, given in config.working_points.preselection.items():
+        place = f"working_points.preselection.{name}"
+        values = finite_variable(table, name, place)
+        _refuse_the_mass(values[background], observable[background], name, place)
+        out[name] = CutVariable(values, given.keep, given.low, given.high)
+    return out
+
+
+def _refuse_the_mass(values: NDArray, observable: NDArray, name: str, place: str) -> None:
+    """A cut on what is scanned would cut the spectrum off instead of the background."""
+    from scipy.stats import spearmanr
+
+    some = slice(None, None, max(len(values) // _ROWS_OF_A_RANK, 1))
+    if len(values) < 3 or np.ptp(values[some]) == 0:
+        return
+    rank = float(spearmanr(values[some], observable[some]).statistic)
+    if abs(rank) > _SAME_ORDER:
+        raise InputError(
+            f"{place}: {name!r} has the order of the scanned observable (rank correlation {rank:.3f} in the"
+            " background): a cut on it cuts the spectrum; name another column"
+        )
 
 
 def _document(
@@ -264,7 +296,7 @@ def _document(
     if not config.classifiers:
         for channel, part in parts.items():
             document["comparison"][channel] = comparison_entry(
-                part.chooser, part.table, None, None, part.unit_yield
+                part.chooser, part.table, None, None, part.unit_yield, wanted.rectangular
             )
         return document
     choosers = {channel: part.chooser for channel, part in parts.items()}
@@ -308,7 +340,7 @@ def _document(
         }
         by_threshold, by_category = thresholds[channel], categories[channel]
         document["comparison"][channel] = comparison_entry(
-            part.chooser, part.table, by_threshold, by_category, part.unit_yield
+            part.chooser, part.table, by_threshold, by_category, part.unit_yield, wanted.rectangular
         )
         document["robustness"][channel] = robustness_entry(config, part.chooser, chosen[channel], objective)
         document["landscape"][channel] = landscape_entry(
@@ -378,48 +410,12 @@ def _summary(document: Mapping[str, Any], n_masses: int) -> str:
     points = document["points"]
     if not points:
         return f"{n_masses} masses, no classifier: every candidate is kept"
-    reached = [p["percent_of_ceiling"] for p in points if p["percent_of_ceiling"] is not None]
-    text = f"{n_masses} masses, {document['n_categories']} {document['kind']}"
-    return f"{text}, {np.mean(reached):.1f} % of the score's ceiling" if reached else text
-
-
-Categorise = Callable[[NDArray, Mapping[str, NDArray], NDArray[np.uint64]], NDArray[np.int8]]
-
-
-def load_choice(context: Context) -> tuple[dict[str, Any], dict[str, Categorise]]:
-    """The document of the working points, and for each channel what gives a candidate its category."""
-    document = json.loads((context.run / "working_points.json").read_text(encoding="utf-8"))
-    return document, {
-        channel: categoriser(document["boundaries"].get(channel)) for channel in context.config.channels
-    }
-
-
-def load_points(context: Context) -> list[dict[str, Any]]:
-    """Points of ``working_points.json``; none where there is no classifier."""
-    document = json.loads((context.run / "working_points.json").read_text(encoding="utf-8"))
-    points: list[dict[str, Any]] = document["points"]
-    return points
-
-
-def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:
-    """Category of candidates from observable, scores by classifier, and event key; 0 for rejected ones.
-
-    It is 1 for all where nothing was chosen.
-    """
-    if boundaries is None:
-        return lambda observable, scores, key: np.ones(len(observable), np.int8)
-    from darksieve.evaluation.gates import Gates
-
-    points = WorkingPoints.from_document({**boundaries, "points": [], "choice": {}})
-    squared = position_of(boundaries["observable"]) == "mass_squared"
-
-    gates = None if boundaries["gates"] is None else Gates.from_json(boundaries["gates"])
-
-    def categorise(
-        observable: NDArray, scores: Mapping[str, NDArray], key: NDArray[np.uint64]
-    ) -> NDArray[np.int8]:
-        own = np.sqrt(np.maximum(observable, 0)) if squared else observable
-        category = points.category(own, scores[boundaries["classifier"]], key)
-        return category if gates is None else category * gates.passed(own, scores, key)
-
-    return categorise
+    n = document["n_categories"]
+    of_masses = [p["percent_of_ceiling"] for p in points[::n]]
+    reached = [percent for percent in of_masses if percent is not None]
+    text = f"{n_masses} masses, {n} {document['kind']}"
+    if reached:
+        text += f", {np.mean(reached):.1f} % of the score's ceiling"
+    if len(reached) < len(of_masses):
+        text += f", next to no simulated background at {len(of_masses) - len(reached)}: no ceiling there"
+    return text

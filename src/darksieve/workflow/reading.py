@@ -46,9 +46,9 @@ class Reading:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Features, observables, what the channels select on, and what rectangular cuts are made on."""
+        """Features, observables, what the channels select on, and what cuts are made on."""
         config = self.config
-        wanted = [*self.features, config.scan.observable, *config.working_points.rectangular]
+        wanted = [*self.features, config.scan.observable, *config.working_points.variables]
         for name, channel in config.channels.items():
             if channel.observable is not None:
                 wanted.append(channel.observable)

@@ -48,6 +48,7 @@ from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
+from darksieve.workflow.categorising import load_choice, load_points
 from darksieve.workflow.context import Context
 from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
 from darksieve.workflow.fits import Fit, fits_of
@@ -55,8 +56,6 @@ from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import (
     background_choice,
     background_of,
-    load_choice,
-    load_points,
     observable_of,
     range_of,
     uncertainties_of,
@@ -126,7 +125,7 @@ def _inputs_of(
         label=table.label.astype(np.float64),
         is_data=np.zeros(len(table), dtype=bool),
         sample=names[table.sample],
-        category=categorise(table.observable, table.scores, table.key).astype(np.int64),
+        category=categorise(table.observable, table.columns, table.key).astype(np.int64),
         bins=bins_of(table, corrections),
     )
     background = background_of(config, name)
@@ -450,7 +449,7 @@ def _count(
                     kept[name].append(of_bundle)
                 for given in inputs:
                     own = table.of_channel(given.name)
-                    category = categorise[given.name](own.observable, own.scores, own.key)
+                    category = categorise[given.name](own.observable, own.columns, own.key)
                     for c, channel in enumerate(given.channels, start=1):
                         counts[channel.name] += np.histogram(
                             own.observable[category == c], given.common.edges

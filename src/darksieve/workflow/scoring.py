@@ -176,7 +176,7 @@ class Simulation:
                 channel=i,
                 channel_names=names,
                 observable=config.channels[name].observable or config.scan.observable,
-                variables=config.working_points.rectangular,
+                variables=config.working_points.variables,
             )
             for i, name in enumerate(names)
         )

@@ -45,7 +45,7 @@ class CandidateTable:
         score: Score of the last classifier of the row's channel, constant 0.5 without one, shape (n,).
         scores: Classifier -> its scores, NaN in channels that it is not for, shape (n,) each.
         bins: Columns of the bins that corrections of the weight used, shape (n,) each.
-        variables: Variables for rectangular cuts, shape (n,) each.
+        variables: Variables for rectangular cuts and the preselection, shape (n,) each.
     """
 
     sample_names: tuple[str, ...]
@@ -64,6 +64,11 @@ class CandidateTable:
 
     def __len__(self) -> int:
         return len(self.key)
+
+    @property
+    def columns(self) -> dict[str, NDArray[np.float32]]:
+        """Scores and variables by name: all that a candidate is cut on."""
+        return {**self.variables, **self.scores}
 
     @property
     def is_signal(self) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ class TailSpread:
 
     Attributes:
         lowest: Smallest limit of a family over the expected one, shape (n_masses,).
-        highest: The largest.
+        highest: The largest; both are NaN where no simulated event is near.
         more_simulation: Times more background simulation that every category of the fit needs for events
             enough of its own, shape (n_masses,).
     """
@@ -82,15 +82,13 @@ def with_tails(curve: LimitCurve, masses: NDArray[np.float64], spread: TailSprea
     for point in curve.points:
         i = None if point.mass is None else at.get(round(point.mass, 9))
         median = (point.expected or {}).get(middle)
-        if i is None or median is None or not np.isfinite(spread.lowest[i]):
+        if i is None or median is None:
             points.append(point)
             continue
+        changed: dict[str, Any] = {"more_simulation": float(spread.more_simulation[i])}
         low, high = float(spread.lowest[i]), float(spread.highest[i])
-        changed = {
-            "tail_spread": high / low - 1,
-            "tail_expected": (median * low, median * high),
-            "more_simulation": float(spread.more_simulation[i]),
-        }
+        if np.isfinite(low):
+            changed |= {"tail_spread": high / low - 1, "tail_expected": (median * low, median * high)}
         points.append(point.model_copy(update=changed))
     return curve.model_copy(update={"points": tuple(points)})
 
