@@ -24,6 +24,8 @@ MODULES = (
     "stream",
     "chunked_training",
     "continuum",
+    "kaon_search",
+    "invisible_search",
     "networks",
     "losses",
     "working_points",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from darksieve.config_candidates import CandidatesConfig, PeriodConfig
+from darksieve.config_peaks import PeaksConfig
 from darksieve.config_types import (
     CustomBeams,
     Fraction,
@@ -46,7 +47,7 @@ class SampleConfig(Section):
     mass: float | str | None = None
     mass_range: Interval | None = None
     weight: str | None = None
-    peaking: bool = False
+    peaking: bool | PeaksConfig = False
     non_finite: Literal["error", "drop", "keep"] = "error"
     negative_weights: Literal["error", "drop", "keep", "rescale"] = "error"
 
@@ -56,7 +57,14 @@ class SampleConfig(Section):
             raise ValueError("give either files: [...] or simulate: NAME")
         if self.settings and self.simulate is None:
             raise ValueError("settings belong to simulate: NAME; this sample has files")
+        if self.peaking and self.role != "background":
+            raise ValueError(f"peaking is for backgrounds; the role of this sample is {self.role}")
         return self
+
+    @property
+    def peaks(self) -> PeaksConfig | None:
+        """Its peaks where it has several."""
+        return self.peaking if isinstance(self.peaking, PeaksConfig) else None
 
 
 class CorrectionConfig(Section):
@@ -170,10 +178,14 @@ class WorkingPointsConfig(Section):
 
 
 class NamedNuisanceConfig(Section):
-    """A relative uncertainty of the signal yield, one parameter in all of its channels (all by default)."""
+    """A relative uncertainty of the signal yield, one parameter in all of its channels (all by default).
+
+    ``sizes``: of channels in which it is another than ``size``.
+    """
 
     size: Positive
     channels: Annotated[list[str], Field(min_length=1)] | None = None
+    sizes: dict[str, Positive] = Field(default_factory=dict)
 
 
 class NuisancesConfig(Section):
@@ -261,7 +273,9 @@ class InterpretationConfig(Section):
     parameter: Literal["cross_section", "branching_fraction", "signal_events", "g_agammagamma", "g_aW"] = (
         "signal_events"
     )
+    particle: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9']*$")] = "a"
     published: str | None = None
+    published_range: str | None = None
     also: dict[Name, FitConfig] = Field(default_factory=dict)
     prompt_mm: Positive | None = None
     fold_flight: bool = False
@@ -415,6 +429,8 @@ class SearchConfig(Section):
                     f"samples.{name}.process: {given.process!r} is the name of another sample; "
                     "give both the same process, under a name of its own"
                 )
+            if given.peaks is not None:
+                given.peaks.refuse_unknown(f"samples.{name}.peaking", self.channels)
         roles_of: dict[str, set[str]] = {}
         for name, given in self.samples.items():
             roles_of.setdefault(self.process_of(name), set()).add(given.role)
@@ -429,10 +445,15 @@ class SearchConfig(Section):
                 name = self.interpretation.parameter
                 raise ValueError(f"interpretation.parameter {name!r} needs {key} in channels {missing}")
         for name, nuisance in self.scan.nuisances.named.items():
-            unknown = [channel for channel in nuisance.channels or [] if channel not in self.channels]
+            unknown = [c for c in [*(nuisance.channels or []), *nuisance.sizes] if c not in self.channels]
             if unknown:
                 hint = nearest(unknown[0], self.channels)
                 raise ValueError(f"scan.nuisances.named.{name}: there is no channel {unknown[0]!r}{hint}")
+            without = [
+                c for c in nuisance.sizes if nuisance.channels is not None and c not in nuisance.channels
+            ]
+            if without:
+                raise ValueError(f"scan.nuisances.named.{name}.sizes: {without[0]!r} is none of its channels")
         for name, part in self.interpretation.also.items():
             unknown = [channel for channel in part.channels if channel not in self.channels]
             if unknown:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from darksieve.evaluation.published import compare_with_published, published_limits, published_names
+from darksieve.evaluation.published import (
+    compare_with_published,
+    published_limits,
+    published_names,
+    published_ranges,
+)
 
 # facts as tabulated by hand: bin, cross section in pb, coupling in 1/GeV at the median
 BELLE2_ROWS = [
@@ -19,6 +24,18 @@ def test_both_searches_are_packaged_with_all_bins():
     assert published_names() == ("belle2_2020_gamma_alp", "babar_2022_kplus_alp")
     assert len(published_limits("belle2_2020_gamma_alp").low) == 26
     assert len(published_limits("babar_2022_kplus_alp").low) == 23
+
+
+def test_ranges_are_those_of_the_abstracts_and_say_what_makes_the_difference():
+    ranges = published_ranges()
+    assert set(ranges) == {"belle_2025_k_alp", "belle_2026_h_invisible"}
+    assert (ranges["belle_2025_k_alp"].lowest, ranges["belle_2025_k_alp"].highest) == (3e-6, 3e-5)
+    assert (ranges["belle_2026_h_invisible"].lowest, ranges["belle_2026_h_invisible"].highest) == (1e-6, 1e-4)
+    for one in [*ranges.values(), *map(published_limits, published_names())]:
+        assert one.luminosity_fb > 0
+        text = " ".join(one.differences)
+        assert "toy" in text
+        assert "CLs" in text or "Method" in text
 
 
 @pytest.mark.parametrize("name", published_names())

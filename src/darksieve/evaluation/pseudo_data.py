@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from darksieve.errors import InputError
 from darksieve.evaluation.crystal_ball import CrystalBall
-from darksieve.evaluation.smooth_background import SmoothBackground
 
 EVENTS_LABEL = "pseudo-data (simulated events)"
 SMOOTH_LABEL = "pseudo-data (smooth background model)"
@@ -19,6 +19,14 @@ EFFECTIVE_EVENTS_PER_EVENT = 10.0  # a histogram with fewer is too coarse a copy
 
 _BACKGROUND_STREAM = 0
 _SIGNAL_STREAM = 1
+
+
+class ExpectedSpectrum(Protocol):
+    """What a channel is expected to hold: a smooth model of its simulation, or what its scan expects."""
+
+    @property
+    def expected_counts(self) -> NDArray[np.float64]:
+        """Events per bin, peaks included, shape (n_bins,)."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,8 @@ def count_events(observables: Mapping[str, ArrayLike], edges: Mapping[str, Array
     return PseudoData(counts, EVENTS_LABEL, None)
 
 
-def draw_pseudo_data(backgrounds: Mapping[str, SmoothBackground], *, seed: int) -> PseudoData:
-    """Poisson draws from the smooth model of each channel.
+def draw_pseudo_data(backgrounds: Mapping[str, ExpectedSpectrum], *, seed: int) -> PseudoData:
+    """Poisson draws from the model of each channel.
 
     The stream of a channel depends on the seed and the channel's position only, so that adding channels at
     the end changes none before them.

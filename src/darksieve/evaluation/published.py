@@ -47,6 +47,7 @@ class PublishedLimits:
         reference: The publication.
         digitised_by: Who read the numbers off the figure.
         note: What the numbers are good for.
+        differences: What makes it differ from an expected limit of darksieve's, in words.
         low, high: Edges of the bins in GeV, shape (n_bins,).
         n_points: Published points in each bin, shape (n_bins,).
         minimum, median, maximum: Over those points, shape (n_bins,).
@@ -63,6 +64,7 @@ class PublishedLimits:
     reference: str
     digitised_by: str
     note: str
+    differences: tuple[str, ...]
     low: Floats
     high: Floats
     n_points: NDArray[np.int64]
@@ -177,6 +179,7 @@ def _from_entry(entry: dict[str, Any]) -> PublishedLimits:
         reference=entry["reference"],
         digitised_by=entry["digitised_by"],
         note=entry["note"],
+        differences=tuple(entry["differences"]),
         low=_column(entry, "low"),
         high=_column(entry, "high"),
         n_points=_column(entry, "n_points"),
@@ -186,10 +189,45 @@ def _from_entry(entry: dict[str, Any]) -> PublishedLimits:
     )
 
 
+@dataclass(frozen=True)
+class PublishedRange:
+    """The range of the upper limits of a published search, of which no limit at a mass is at hand.
+
+    Attributes:
+        name, label, process, parameter, unit, luminosity_fb, confidence_level, reference, differences: As in
+            ``PublishedLimits``.
+        lowest, highest: Ends of the range, over all masses.
+    """
+
+    name: str
+    label: str
+    process: str
+    parameter: str
+    unit: str
+    luminosity_fb: float
+    confidence_level: float
+    lowest: float
+    highest: float
+    reference: str
+    differences: tuple[str, ...]
+
+
+@cache
+def _document() -> dict[str, Any]:
+    text = files("darksieve.evaluation").joinpath("published_limits.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
 @cache
 def _read() -> dict[str, PublishedLimits]:
-    text = files("darksieve.evaluation").joinpath("published_limits.json").read_text(encoding="utf-8")
-    return {entry["name"]: _from_entry(entry) for entry in json.loads(text)["limits"]}
+    return {entry["name"]: _from_entry(entry) for entry in _document()["limits"]}
+
+
+def published_ranges() -> dict[str, PublishedRange]:
+    """Ranges of limits of published searches, by name."""
+    entries = [entry | {"differences": tuple(entry["differences"])} for entry in _document()["ranges"]]
+    return {entry["name"]: PublishedRange(**entry) for entry in entries}
 
 
 def published_names() -> tuple[str, ...]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2 as chi2_distribution
 
-from darksieve.datasets.weights import effective_events
 from darksieve.errors import InputError
 from darksieve.evaluation.background_model import expected_counts, fit_windows
-from darksieve.evaluation.correction_sizes import Correction, Sizes, signal_sizes, yield_sizes
+from darksieve.evaluation.correction_sizes import Correction, Sizes, signal_sizes
+from darksieve.evaluation.peaks import KnownPeak, split_peaks
 from darksieve.evaluation.scan_grid import (
     Interval,
     Resolution,
@@ -28,21 +28,15 @@ from darksieve.evaluation.signal_shape import (
     SignalShape,
     fit_signal_shape,
     fit_signal_shapes,
-    peak_position,
-    peak_slope,
 )
 from darksieve.evaluation.smooth_background import (
-    PeakingBackground,
     SmoothBackground,
-    fit_peaking_background,
     fit_smooth_background,
 )
 
 SHAPE_MARGIN_GEV = 0.5  # signal beyond the hypotheses that still steadies the shape at their ends
 MARGIN_STEPS = (16.0, 12.0, 10.0, 8.0, 6.5, 5.0)  # resolutions beyond the outermost hypotheses
 SOUND_P_VALUE = 0.1
-PEAK_SIGMA = 10.0  # candidates of a peaking sample within so many resolutions of its peak are the peak
-OWN_PEAK_EVENTS = 300  # effective candidates from which a category fits the peak by itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +52,7 @@ class ScanCandidates:
         sample: Name of the sample.
         category: 1 … n, 0 for rejected rows.
         bins: Correction -> bins of its table that each row uses, shape (n, n_objects).
+        families: Branch that tells the decays of a sample apart -> its values, NaN where there is none.
     """
 
     observable: NDArray[np.float64]
@@ -68,9 +63,11 @@ class ScanCandidates:
     sample: NDArray[np.str_]
     category: NDArray[np.int64]
     bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    families: Mapping[str, NDArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = {name: values for name, values in vars(self).items() if name != "bins"} | dict(self.bins)
+        own = {name: values for name, values in vars(self).items() if name not in ("bins", "families")}
+        columns = own | dict(self.bins) | dict(self.families)
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"columns of different lengths: {lengths}")
@@ -204,6 +201,7 @@ def make_channels(
     efficiency: SignalEfficiency,
     yield_per_efficiency: float,
     peaking: Collection[str] = (),
+    known_peaks: Sequence[KnownPeak] = (),
     peaking_uncertainty: float = 0.2,
     mass_range: Interval | None = None,
     background: BackgroundChoice | None = None,
@@ -220,6 +218,7 @@ def make_channels(
         efficiency: Absolute efficiencies by category.
         yield_per_efficiency: As in ``ScanChannel``.
         peaking: Names of background samples with a narrow peak, which is modelled by itself.
+        known_peaks: Peaks of background samples with several.
         peaking_uncertainty: Relative uncertainty of their normalisation.
         mass_range: Hypotheses that this channel sees.
         background: What is fitted, where it differs from the scan's choice.
@@ -239,11 +238,19 @@ def make_channels(
         position=common.shape.position,
         name=name,
     )
-    smooth, peaks = _split_peaks(candidates, common, peaking, peaking_uncertainty, n_categories, corrections)
+    smooth, peaks = split_peaks(
+        candidates,
+        common,
+        n_categories,
+        peaking=peaking,
+        known=known_peaks,
+        uncertainty=peaking_uncertainty,
+        corrections=corrections,
+    )
     channels = []
     for c in range(1, n_categories + 1):
-        rows = smooth & (candidates.category == c)
-        sums, squares = histogram(candidates.observable[rows], candidates.weight[rows], common.edges)
+        rows = candidates.category == c
+        sums, squares = histogram(candidates.observable[rows], smooth[rows], common.edges)
         counts = None
         if unblind:
             data = candidates.is_data & (candidates.category == c)
@@ -274,20 +281,26 @@ def smooth_backgrounds(
     common: CommonResolution,
     channels: Sequence[ScanChannel],
     peaking: Collection[str] = (),
-) -> dict[str, SmoothBackground]:
+    known_peaks: Sequence[KnownPeak] = (),
+) -> dict[str, SmoothBackground | ScanChannel]:
     """The smooth model of each category's whole spectrum, for pseudo-data.
+
+    A category that simulation is too thin to fill is its own model: its scan expects what is drawn.
 
     Args:
         candidates: Of the channel.
         common: Its resolution and binning.
         channels: Made by ``make_channels``, in the order of the categories.
-        peaking: As in ``make_channels``.
+        peaking, known_peaks: As in ``make_channels``.
     """
-    smooth, peaks = _split_peaks(candidates, common, peaking, 0.0, len(channels))
-    models = {}
+    smooth, peaks = split_peaks(candidates, common, len(channels), peaking=peaking, known=known_peaks)
+    models: dict[str, SmoothBackground | ScanChannel] = {}
     for c, channel in enumerate(channels, start=1):
-        rows = smooth & (candidates.category == c)
-        sums, squares = histogram(candidates.observable[rows], candidates.weight[rows], common.edges)
+        if channel.modelled:
+            models[channel.name] = channel
+            continue
+        rows = candidates.category == c
+        sums, squares = histogram(candidates.observable[rows], smooth[rows], common.edges)
         models[channel.name] = fit_smooth_background(common.edges, sums, squares, peaks=peaks[c])
     return models
 
@@ -310,57 +323,6 @@ def histogram(observable: ArrayLike, weight: ArrayLike, edges: ArrayLike) -> tup
     return sums, np.histogram(observable, edges, weights=weight**2)[0]
 
 
-def rows_in_peak(candidates: ScanCandidates, common: CommonResolution, sample: str) -> NDArray[np.bool_]:
-    """Candidates of a peaking sample that are its peak, rejected ones too; none where none is selected."""
-    own = (candidates.label == 0) & (candidates.sample == sample)
-    rows = own & (candidates.category > 0)
-    if not rows.any():
-        return rows
-    position = common.shape.position
-    low, high = _peak_interval(candidates.observable[rows], candidates.weight[rows], common, position)
-    return own & (candidates.observable > low) & (candidates.observable < high)
-
-
-def _split_peaks(
-    candidates: ScanCandidates,
-    common: CommonResolution,
-    peaking: Collection[str],
-    uncertainty: float,
-    n_categories: int,
-    corrections: Sequence[Correction] = (),
-) -> tuple[NDArray[np.bool_], dict[int, tuple[PeakingBackground, ...]]]:
-    """Rows of the smooth background, and the peaks of each category."""
-    smooth = (candidates.label == 0) & (candidates.category > 0)
-    peaks: dict[int, list[PeakingBackground]] = {c: [] for c in range(1, n_categories + 1)}
-    for sample in peaking:
-        rows = smooth & rows_in_peak(candidates, common, sample)
-        if not rows.any():
-            continue  # nothing of it is selected
-        smooth &= ~rows
-        pooled = None
-        for c, of_category in peaks.items():
-            mine = rows & (candidates.category == c)
-            weight = candidates.weight[mine]
-            if not weight.sum() > 0:
-                continue
-            used = {name: bins[mine] for name, bins in candidates.bins.items()}
-            sizes = yield_sizes(corrections, weight, used)
-            if effective_events(weight) >= OWN_PEAK_EVENTS:
-                own = fit_peaking_background(
-                    candidates.observable[mine], weight, name=sample, uncertainty=uncertainty
-                )
-                of_category.append(replace(own, sizes=sizes))
-                continue
-            if pooled is None:
-                pooled = fit_peaking_background(
-                    candidates.observable[rows], candidates.weight[rows], name=sample, uncertainty=uncertainty
-                )
-            of_category.append(
-                PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty, sizes)
-            )
-    return smooth, {c: tuple(of_category) for c, of_category in peaks.items()}
-
-
 def _signal_sizes(
     candidates: ScanCandidates, rows: NDArray[np.bool_], corrections: Sequence[Correction]
 ) -> Callable[[ArrayLike], Sizes] | None:
@@ -376,20 +338,6 @@ def _near(mass: NDArray, mass_range: Interval | None) -> NDArray[np.bool_]:
         return np.ones(len(mass), dtype=bool)
     margin = max(SHAPE_MARGIN_GEV, 0.25 * (mass_range[1] - mass_range[0]))
     return (mass >= mass_range[0] - margin) & (mass <= mass_range[1] + margin)
-
-
-def _peak_interval(
-    observable: NDArray, weight: NDArray, common: CommonResolution, position: Position
-) -> tuple[float, float]:
-    """Around the fullest bin of about one resolution."""
-    edges = common.edges[::6]
-    sums = np.histogram(observable, edges, weights=weight)[0]
-    fullest = int(np.argmax(sums))
-    middle = (edges[fullest] + edges[fullest + 1]) / 2
-    mass = np.sqrt(middle) if position == "mass_squared" else middle
-    reach = PEAK_SIGMA * float(common.sigma(np.asarray(mass))) * float(peak_slope(mass, position))
-    centre = float(peak_position(mass, position))
-    return centre - reach, centre + reach
 
 
 def _of_category(efficiency: SignalEfficiency, category: int) -> Callable[[NDArray], NDArray]:

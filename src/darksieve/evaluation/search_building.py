@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,11 +44,18 @@ class NamedUncertainty:
         name: Of the nuisance: tracking, number of B pairs, …
         size: Relative, above 0.
         selections: Selections whose channels have it; None for all.
+        sizes: Of selections in which it is another than ``size``.
     """
 
     name: str
     size: float
     selections: tuple[str, ...] | None = None
+    sizes: Mapping[str, float] = field(default_factory=dict)
+
+    def of_selection(self, name: str) -> float:
+        """Its size in a selection, 0 where it has none."""
+        has_it = self.selections is None or name in self.selections
+        return self.sizes.get(name, self.size) if has_it else 0.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Uncertainties:
 
     def of_selection(self, name: str) -> Uncertainties:
         """As one selection alone sees them: the named ones are part of its efficiency's."""
-        own = [one.size for one in self.named if one.selections is None or name in one.selections]
+        own = [one.of_selection(name) for one in self.named]
         return replace(self, efficiency=float(np.hypot.reduce([self.efficiency, *own])), named=())
 
 
@@ -103,6 +110,7 @@ class ScanChannel:
         selection: Name of the selection that the channel is a category of.
         sizes: Masses, shape (n,), to relative changes of the signal yield, shape (n,), for one standard
             deviation of nuisances that channels and masses share; None for none.
+        modelled: Whether ``sums`` are a model, since simulation is too thin to count.
     """
 
     name: str
@@ -120,6 +128,12 @@ class ScanChannel:
     ratio: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     selection: str = ""
     sizes: Callable[[ArrayLike], Sizes] | None = None
+    modelled: bool = False
+
+    @property
+    def expected_counts(self) -> NDArray[np.float64]:
+        """Expected background per bin, peaks included, shape (n_bins,)."""
+        return sum((peak.counts(self.edges) for peak in self.peaks), self.sums)
 
     def sees(self, masses: ArrayLike) -> NDArray[np.bool_]:
         """Whether each hypothesis is in the channel's range."""
@@ -182,9 +196,12 @@ def build_search_model(
         if seen.size:
             choice = channel.background or background
             entries = _channel_entries(channel, masses[seen], choice, vetoes, sizes.spurious_signal)
+            own = {
+                o.name: o.of_selection(channel.selection) for o in sizes.named if channel.selection in o.sizes
+            }
             for i, entry in zip(seen, entries, strict=True):
                 if entry is not None:
-                    of_points[i][channel.name] = entry
+                    of_points[i][channel.name] = _with_sizes(entry, own)
     for point, of_point, is_vetoed in zip(points, of_points, vetoed, strict=True):
         if of_point:
             point["channels"] = of_point
@@ -196,7 +213,10 @@ def build_search_model(
             "parameter": {"name": parameter[0], "unit": parameter[1]},
             "channels": [_channel_head(channel, channel.background or background) for channel in channels],
             "points": points,
-            "nuisances": [*_nuisances(sizes, channels), *_shared_nuisances(of_points)],
+            "nuisances": [
+                *_nuisances(sizes, channels),
+                *_shared_nuisances(of_points, [one.name for one in sizes.named]),
+            ],
         },
         source="search document of the run",
     )
@@ -271,7 +291,7 @@ def _channel_entries(
     shape = channel.shape.at(masses)
     inside = channel.shape.fraction_between(masses, windows.low, windows.high)
     yields = channel.yield_per_unit(masses) * inside
-    peak_fractions = [peak.expected * peak.shape.bin_fractions(channel.edges) for peak in channel.peaks]
+    peak_fractions = [peak.counts(channel.edges) for peak in channel.peaks]
     in_peaks = [np.concatenate([[0.0], np.cumsum(np.where(windows.usable, n, 0.0))]) for n in peak_fractions]
     sizes = {} if channel.sizes is None else channel.sizes(masses)
     entries: list[dict[str, Any] | None] = []
@@ -326,12 +346,17 @@ def _peak(peak: PeakingBackground) -> dict[str, Any]:
     }
 
 
-def _shared_nuisances(of_points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Those whose sizes are given at the points."""
+def _with_sizes(entry: dict[str, Any], own: Mapping[str, float]) -> dict[str, Any]:
+    """An entry of a channel with the sizes that shared nuisances have in it."""
+    return entry | {"sizes": dict(own) | entry.get("sizes", {})} if own else entry
+
+
+def _shared_nuisances(of_points: Sequence[Mapping[str, Any]], named: Sequence[str]) -> list[dict[str, Any]]:
+    """Those whose sizes are given at the points alone."""
     names = dict.fromkeys(
         name for of_point in of_points for entry in of_point.values() for name in entry.get("sizes", ())
     )
-    return [{"name": name, "on": "yield", "kind": "log_normal"} for name in names]
+    return [{"name": name, "on": "yield", "kind": "log_normal"} for name in names if name not in named]
 
 
 def _nuisances(sizes: Uncertainties, channels: Sequence[ScanChannel]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ _BINS_PER_GROUP = 6  # one resolution: finer bins add nothing to a smooth curve
 _BINS_PER_KNOT = 36
 _SCALE_GROUPS = 20  # over which the typical event weight is averaged
 MINIMUM_PEAK_EVENTS = 40
+FEWEST_EVENTS = 100.0  # effective ones, of which a smooth model is made
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class PeakingBackground:
     expected: float
     uncertainty: float
     sizes: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    def counts(self, edges: ArrayLike) -> NDArray[np.float64]:
+        """Expected events per bin, shape (n_bins,)."""
+        return self.expected * self.shape.bin_fractions(edges)
 
 
 def fit_peaking_background(
@@ -113,7 +118,7 @@ class SmoothBackground:
         """Expected events per bin, peaks included, shape (n_bins,)."""
         expected = self.smooth_counts
         for peak in self.peaks:
-            expected = expected + peak.expected * peak.shape.bin_fractions(self.edges)
+            expected = expected + peak.counts(self.edges)
         return expected
 
 
@@ -141,9 +146,10 @@ def fit_smooth_background(
     if not all(np.isfinite(values).all() and (values >= 0).all() for values in (sums, squares)):
         raise ValueError("sums of weights and of their squares must be finite and not negative")
     n_effective = float(sums.sum() ** 2 / squares.sum()) if squares.sum() > 0 else 0.0
-    if n_effective < 100:
+    if n_effective < FEWEST_EVENTS:
         raise InputError(
-            f"{n_effective:.0f} effective background events are too few for a smooth model (100 are needed);"
+            f"{n_effective:.0f} effective background events are too few for a smooth model"
+            f" ({FEWEST_EVENTS:.0f} are needed);"
             " simulate more background"
         )
     starts = np.arange(0, n_bins, _BINS_PER_GROUP)

@@ -18,7 +18,7 @@ from darksieve.datasets.suspicions import suspicions, unused_patterns
 from darksieve.datasets.truth import BOOKKEEPING, refuse_truth, truth_pattern
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import make_objective
-from darksieve.evaluation.published import published_names
+from darksieve.evaluation.published import published_names, published_ranges
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.context import beams_of
 from darksieve.workflow.correcting import lines_of
@@ -63,6 +63,12 @@ def check_search(config: SearchConfig) -> list[str]:
         lines.append(f"classifier {classifier.name}: {classifier.model} on {len(own)} features")
     make_objective(config.working_points.objective)
     _check_cut_columns(config, derived)
+    known_range = config.interpretation.published_range
+    if known_range is not None and known_range not in published_ranges():
+        raise InputError(
+            f"interpretation.published_range: {known_range!r} is not known;"
+            f" there are {sorted(published_ranges())}"
+        )
     published = config.interpretation.published
     if published is not None and published not in published_names():
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from darksieve.evaluation.choosing import Chooser
     from darksieve.evaluation.full_limit import FullLimit
     from darksieve.evaluation.gates import CutVariable, Gates
+
+log = logging.getLogger("darksieve")
 
 FORMAT = "darksieve-run-working-points/3"
 N_BOOTSTRAP = 25  # an error is known to 14 %
@@ -74,7 +77,7 @@ def uncertainties_of(config: SearchConfig) -> Uncertainties:
     # what is measured is known only of the working points that are chosen
     spurious = 0.0 if sizes.spurious_signal == "measured" else sizes.spurious_signal
     named = tuple(
-        NamedUncertainty(name, one.size, None if one.channels is None else tuple(one.channels))
+        NamedUncertainty(name, one.size, None if one.channels is None else tuple(one.channels), one.sizes)
         for name, one in sizes.named.items()
     )
     return Uncertainties(sizes.luminosity, sizes.efficiency, sizes.width, sizes.scale_sigma, spurious, named)
@@ -94,6 +97,35 @@ def pooled_shape(context: Context, table: CandidateTable, channel: str) -> Signa
         position=position_of(observable_of(context, channel)),
         name=f"signal in {channel}",
     )
+
+
+def channels_with_background(table: CandidateTable) -> tuple[str, ...]:
+    """Channels that can be fitted: those in which simulated background is left.
+
+    The background of the others is not known, and a limit that supposes none would be too good.
+
+    Raises:
+        InputError: If there are none.
+    """
+    weight = np.bincount(
+        table.channel, table.weight * table.is_background, minlength=len(table.channel_names)
+    )
+    out = tuple(name for name, total in zip(table.channel_names, weight, strict=True) if total > 0)
+    if not out:
+        raise InputError(
+            "no channel has a candidate of simulated background; simulate more, or loosen the selections"
+        )
+    return out
+
+
+def _warn_of_channels_left_out(table: CandidateTable) -> None:
+    for name in set(table.channel_names) - set(channels_with_background(table)):
+        log.warning(
+            "channel %s: no candidate of simulated background passes its selection; its background is not"
+            " known, so it takes no part in the fit; simulate more, or loosen channels.%s.select",
+            name,
+            name,
+        )
 
 
 def scan_masses(context: Context, shapes: Mapping[str, SignalShape]) -> NDArray[np.float64]:
@@ -153,6 +185,7 @@ def choose(context: Context) -> None:
         from darksieve.workflow.sculpting import add_sculpting
 
         table = CandidateTable.load(context.run / "candidates.parquet")
+        _warn_of_channels_left_out(table)
         shapes = {channel: pooled_shape(context, table, channel) for channel in config.channels}
         masses = scan_masses(context, shapes)
         document = _document(context, table, shapes, masses)
@@ -291,7 +324,7 @@ def _document(
         return document
     parts = {
         channel: _channel_choice(context, table, channel, shapes[channel], masses)
-        for channel in config.channels
+        for channel in channels_with_background(table)
     }
     if not config.classifiers:
         for channel, part in parts.items():

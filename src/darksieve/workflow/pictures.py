@@ -21,6 +21,7 @@ from darksieve.evaluation.plots import (
     spectrum,
     training,
 )
+from darksieve.evaluation.plots.axes import name_particle
 from darksieve.evaluation.plots.style import Drawing, SavedFigure, Stamp
 from darksieve.evaluation.published import (
     PublishedComparison,
@@ -80,6 +81,7 @@ class Pictures:
 
     def keep(self, name: str, drawing: Drawing) -> SavedFigure:
         """Save a picture as PNG, PDF and CSV."""
+        name_particle(drawing.figure, self.config.interpretation.particle)
         self.saved[name] = drawing.save(self.context.run / "figures" / name)
         return self.saved[name]
 
@@ -195,7 +197,10 @@ class Pictures:
     def _other_fits(self) -> None:
         """Bands of the fits of some channels alone."""
         for fit in fits_of(self.config)[1:]:
-            curve = LimitCurve.load(self.context.run / fit.file_name("limits", ".json"))
+            path = self.context.run / fit.file_name("limits", ".json")
+            if not path.is_file():  # none of its channels has background
+                continue
+            curve = LimitCurve.load(path)
             good = np.isfinite(curve.masses) & np.isfinite(curve.expected())
             if not good.any():
                 continue
@@ -299,7 +304,7 @@ class Pictures:
 
     def spectra(self) -> None:
         """Expected spectrum of each channel of the fit; with the data once unblinded."""
-        from darksieve.workflow.scanning import scan_inputs
+        from darksieve.workflow.scan_inputs import scan_inputs
 
         model = SearchModel.load(self.context.run / "search.json")
         counts = {
@@ -400,12 +405,15 @@ class Pictures:
 
     def _roc(self, name: str, table: Scores) -> None:
         masses, half_width = self.roc_masses(table)
+        observable = table.observable
+        if position_of(self.config.scan.observable) == "mass_squared":
+            observable = np.sqrt(np.maximum(observable, 0))
         curves: dict[float | str, tuple[ArrayLike, ArrayLike]] = {}
         aucs: dict[float | str, float] = {}
         measured = auc_by_mass(
             table.score,
             table.label,
-            table.observable,
+            observable,
             table.mass,
             table.weight,
             None,
@@ -414,7 +422,7 @@ class Pictures:
             n_bootstrap=0,
         )
         for mass, half, auc in zip(masses, half_width, measured, strict=True):
-            inside = np.abs(table.observable - mass) < half
+            inside = np.abs(observable - mass) < half
             inside &= table.is_background | (table.is_signal & (np.abs(table.mass - mass) < half))
             if not np.isfinite(auc.value):
                 continue

@@ -63,6 +63,12 @@ class Reading:
         return tuple(dict.fromkeys(wanted))
 
     @cached_property
+    def families(self) -> tuple[str, ...]:
+        """Branches that tell the peaks of a sample apart; only such samples have them."""
+        given = [sample.peaks for sample in self.config.samples.values()]
+        return tuple(dict.fromkeys(peaks.by for peaks in given if peaks is not None))
+
+    @cached_property
     def corrections(self) -> tuple[SearchCorrection, ...]:
         """Corrections of the simulated weights, with their tables."""
         return load_corrections(self.config)
@@ -102,6 +108,9 @@ class Reading:
         more = [name for name in config.event_key if name in EVENT_KEY and name in there]
         if sample.role is Role.SIGNAL and self.truth is not None:
             more.append(self.truth)
+        own = config.samples.get(sample.name)
+        if own is not None and own.peaks is not None:
+            more.append(own.peaks.by)
         luminosity_fb = config.luminosity_fb
         if sample.period is not None:
             luminosity_fb = config.periods[sample.period].luminosity_fb

@@ -9,13 +9,15 @@ import numpy as np
 
 from darksieve import __version__
 from darksieve.evaluation.limits.curve import LimitCurve
-from darksieve.evaluation.published import PublishedComparison
 from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSection, Table, write_report
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
+from darksieve.workflow.peak_report import peak_tables
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.point_report import PICTURES, working_points_section
+from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
+from darksieve.workflow.published_report import published_sections
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import (
     draw_understanding,
@@ -51,8 +53,8 @@ def write_run_report(context: Context) -> None:
             *_controls(context, pictures),
             *_training(context, pictures),
             working_points_section(points, _figures(pictures, *PICTURES)),
-            _limits(pictures),
-            *_published(compared, pictures),
+            _limits(context, pictures),
+            *published_sections(context, compared, _figures(pictures, PUBLISHED_PICTURE)),
             *(simulation_sections(context, pictures) if simulated else []),
             _provenance(context),
         ]
@@ -77,7 +79,9 @@ def write_run_report(context: Context) -> None:
     stages += ["understand"] if context.config.classifiers else []
     depends_on = [
         context.key(*stages),
+        context.config.interpretation.particle,
         context.config.interpretation.published,
+        context.config.interpretation.published_range,
         tuning_documents(context.run),
     ]
     context.stage("report", depends_on, work)
@@ -224,7 +228,7 @@ def _left(entry: dict[str, Any]) -> list[Cell]:
     return [entry["background_efficiency"].get(at) for at in ("0.9", "0.7", "0.5")]
 
 
-def _limits(pictures: Pictures) -> ReportSection:
+def _limits(context: Context, pictures: Pictures) -> ReportSection:
     curve = pictures.curve
     wanted = [
         ("coupling", "Upper limits on the coupling"),
@@ -236,7 +240,10 @@ def _limits(pictures: Pictures) -> ReportSection:
     ]
     links = [Link(name, name) for name in ("limits.json", "limits.csv", "interpretation.json", "search.json")]
     return ReportSection(
-        "limits", tables=[_table_of_limits(curve)], figures=_figures(pictures, *wanted), links=links
+        "limits",
+        tables=[_table_of_limits(curve), *peak_tables(context)],
+        figures=_figures(pictures, *wanted),
+        links=links,
     )
 
 
@@ -274,47 +281,6 @@ def _table_of_limits(curve: LimitCurve) -> Table:
             " every category events enough of its own."
         )
     return Table(f"Every {step}th point; all are in limits.csv", columns, rows, note=note)
-
-
-def _published(compared: PublishedComparison | None, pictures: Pictures) -> list[ReportSection]:
-    if compared is None:
-        return []
-    table = compared.as_table()
-    rows: list[list[Cell]] = []
-    for i in range(len(table["mass_low_gev"])):
-        if not table["n_scan_points"][i]:
-            continue
-        names = (
-            "mass_low_gev",
-            "mass_high_gev",
-            "published_median",
-            "expected",
-            "ratio",
-            "ratio_at_equal_luminosity",
-        )
-        rows.append([float(table[name][i]) for name in names])
-    columns = [
-        "from [GeV]",
-        "to [GeV]",
-        "published observed",
-        "expected here",
-        "ratio",
-        "ratio at equal luminosity",
-    ]
-    published = compared.published
-    note = f"{published.label}, {published.luminosity_fb:g}/fb, {published.reference}. {published.note}"
-    text = (
-        "Published limits are observed ones, digitised by third parties; they are drawn as published and"
-        " nothing was tuned to them. Ours are median expected limits on a toy simulation."
-    )
-    return [
-        ReportSection(
-            "published",
-            paragraphs=[text],
-            tables=[Table(f"Bins of {published.label}", columns, rows, row_headers=False, note=note)],
-            figures=_figures(pictures, ("published", "Expected over published")),
-        )
-    ]
 
 
 def _provenance(context: Context) -> ReportSection:

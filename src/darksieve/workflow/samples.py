@@ -222,8 +222,7 @@ def read_simulation(
             for i, reader in enumerate(readers):
                 for read in reader.chunks() if n_possible > largest else [reader.read()]:
                     events = apply_corrections(read, reader.sample.name, reading.corrections)
-                    if truth is not None and truth not in events.columns:  # known of signal only
-                        events = events.with_columns(**{truth: np.full(len(events), np.nan)})
+                    events = _with_columns_of_some(events, truth, reading.families)
                     mask = selected(events)
                     yield events if mask.all() else events.select(np.flatnonzero(mask))
                 progress(i + 1, len(readers))
@@ -239,6 +238,14 @@ def read_simulation(
     effects = {reader.sample.name: reader.policy_effect for reader in readers}
     log_effects(effects)
     return events, {reader.sample.name: reader.cut_flow for reader in readers}, effects
+
+
+def _with_columns_of_some(events: Events, truth: str | None, families: tuple[str, ...]) -> Events:
+    """The events with columns that only samples of signal, or of several peaks, have; NaN elsewhere."""
+    names = [*families, *([] if truth is None or truth in events.columns else [truth])]
+    nothing = np.full(len(events), np.nan)
+    own = {n: events[n].astype(np.float64) if n in events.columns else nothing for n in names}
+    return events.with_columns(**own) if own else events
 
 
 def sample_chunks(context: Context, reading: Reading, sample: Sample) -> Iterator[Events]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.pseudo_data import (
     EVENTS_LABEL,
+    ExpectedSpectrum,
     Injection,
     PseudoData,
     draw_pseudo_data,
@@ -27,10 +27,6 @@ from darksieve.evaluation.pseudo_data import (
     nearby_signal,
 )
 from darksieve.evaluation.scan_channels import (
-    CommonResolution,
-    ScanCandidates,
-    common_resolution,
-    make_channels,
     smooth_backgrounds,
 )
 from darksieve.evaluation.search_building import (
@@ -38,10 +34,7 @@ from darksieve.evaluation.search_building import (
     build_search_model,
     with_counts,
 )
-from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
-from darksieve.evaluation.signal_shape import Position, peak_slope, position_of
-from darksieve.evaluation.smooth_background import SmoothBackground
-from darksieve.evaluation.thin_background import with_modelled_background
+from darksieve.evaluation.signal_shape import peak_slope
 from darksieve.models.bundle import Bundle
 from darksieve.models.scores import Scores, join_scores
 from darksieve.progress import bar
@@ -50,17 +43,14 @@ from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.categorising import load_choice, load_points
 from darksieve.workflow.context import Context
-from darksieve.workflow.correcting import bins_of, identity_of_variations, load_corrections
+from darksieve.workflow.correcting import identity_of_variations, load_corrections
 from darksieve.workflow.fits import Fit, fits_of
 from darksieve.workflow.interpreting import interpret
 from darksieve.workflow.optimising import (
     background_choice,
-    background_of,
-    observable_of,
-    range_of,
     uncertainties_of,
-    yield_per_efficiency,
 )
+from darksieve.workflow.peaking import known_peaks, whole_peaks
 from darksieve.workflow.samples import (
     described_sample,
     identity_of_inputs,
@@ -69,9 +59,9 @@ from darksieve.workflow.samples import (
     simulated_path,
     simulated_sample,
 )
+from darksieve.workflow.scan_inputs import ScanInputs, scan_inputs
 from darksieve.workflow.scoring import Simulation
 from darksieve.workflow.spurious_sizes import with_measured_sizes
-from darksieve.workflow.table import CandidateTable
 from darksieve.workflow.tail_quoting import tail_spread_of, tail_summary, with_tails
 
 log = logging.getLogger("darksieve")
@@ -80,120 +70,6 @@ DATA_LABEL = "data"
 DATA_SCORES = "data."  # before a classifier's name: scores of data, which a blind run does not keep
 LIMIT_FILES = (("limits", ".json"), ("limits", ".csv"))
 PSEUDO_DATA = "pseudo_data"  # name of the simulated sample that stands in for data
-
-
-@dataclass(frozen=True, eq=False)
-class ScanInputs:
-    """What one channel of the config brings to the scan.
-
-    Attributes:
-        name: The channel's name in the config.
-        candidates: Its simulated candidates with their categories.
-        key: Hash of the event of each candidate, shape (n,).
-        common: Resolution and binning of all its categories.
-        channels: Its categories as channels of the fit, blind.
-    """
-
-    name: str
-    candidates: ScanCandidates
-    key: NDArray[np.uint64]
-    common: CommonResolution
-    channels: tuple[ScanChannel, ...]
-
-
-def scan_inputs(context: Context) -> tuple[NDArray[np.float64], list[ScanInputs]]:
-    """Masses and channels of the scan; every simulated event is in the category that it did not choose."""
-    document, categorise = load_choice(context)
-    table = CandidateTable.load(context.run / "candidates.parquet")
-    inputs = [
-        _inputs_of(context, name, table.of_channel(name), categorise[name], document)
-        for name in context.config.channels
-    ]
-    return np.asarray(document["masses"]), inputs
-
-
-def _inputs_of(
-    context: Context, name: str, table: CandidateTable, categorise: Any, document: Mapping[str, Any]
-) -> ScanInputs:
-    config, n_categories = context.config, document["n_categories"]
-    corrections = load_corrections(config)
-    names = np.array(table.sample_names)
-    candidates = ScanCandidates(
-        observable=table.observable,
-        mass=table.mass,
-        weight=table.weight,
-        label=table.label.astype(np.float64),
-        is_data=np.zeros(len(table), dtype=bool),
-        sample=names[table.sample],
-        category=categorise(table.observable, table.columns, table.key).astype(np.int64),
-        bins=bins_of(table, corrections),
-    )
-    background = background_of(config, name)
-    position = position_of(observable_of(context, name))
-    common = common_resolution(
-        candidates,
-        mass_range=range_of(context, name),
-        position=position,
-        margin_sigma=background.window_sigma,
-        bins_per_sigma=config.scan.bins_per_sigma,
-        limits=(0.0, context.beams.sqrt_s),
-        name=name,
-    )
-    signal = candidates.label == 1
-    efficiency = fit_signal_efficiency(
-        candidates.mass[signal],
-        candidates.weight[signal],
-        candidates.category[signal],
-        n_categories,
-        mass_range=flat_mass_range(context),
-    )
-    channels = make_channels(
-        candidates,
-        common,
-        name=name,
-        n_categories=n_categories,
-        efficiency=efficiency,
-        yield_per_efficiency=yield_per_efficiency(context, name),
-        peaking=[sample for sample, given in config.samples.items() if given.peaking],
-        peaking_uncertainty=config.scan.nuisances.peaking,
-        mass_range=config.channels[name].range,
-        background=background,
-        corrections=[given.correction for given in corrections],
-    )
-    modelled = _modelled(channels, candidates, document["points"], position)
-    return ScanInputs(name, candidates, table.key, common, modelled)
-
-
-def _modelled(
-    channels: Sequence[ScanChannel],
-    candidates: ScanCandidates,
-    points: Sequence[Mapping[str, Any]],
-    position: Position,
-) -> tuple[ScanChannel, ...]:
-    """The channels, with the background that working points state where simulation is too thin to count."""
-    weight = candidates.weight[candidates.label == 0]
-    typical = float(np.sum(weight**2) / np.sum(weight)) if weight.any() else 0.0
-    out = []
-    for c, channel in enumerate(channels, start=1):
-        own = [p for p in points if p["channel"] == channel.selection and p["category"] == c]
-        modelled = with_modelled_background(channel, own, position, typical)
-        if modelled is not channel:
-            log.info("%s: its expected background is that of its working points", channel.name)
-        out.append(modelled)
-    return tuple(out)
-
-
-def flat_mass_range(context: Context) -> tuple[float, float] | None:
-    """Range of the flat signal samples together; None if masses are discrete."""
-    ranges = []
-    for name, sample in context.config.samples.items():
-        if sample.role == "signal":
-            made = described_sample(context, name)
-            if made.mass_range is not None:
-                ranges.append(made.mass_range)
-    if not ranges:
-        return None
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def scan(context: Context, simulation: Simulation) -> None:
@@ -210,7 +86,10 @@ def scan(context: Context, simulation: Simulation) -> None:
             mode="json", include={"parameter", "also", "prompt_mm", "fold_flight"}
         ),
         {name: channel.hadron for name, channel in config.channels.items()},
-        {name: sample.peaking for name, sample in config.samples.items()},
+        {
+            name: sample.model_dump(mode="json", include={"peaking"})
+            for name, sample in config.samples.items()
+        },
         config.seed,
         context.unblind,
         identity_of_variations(load_corrections(config)),
@@ -231,7 +110,9 @@ def scan(context: Context, simulation: Simulation) -> None:
                 path.unlink()
         _remove_other_fits(context)
         counts = None if observed is None else observed.counts
-        curves = {fit.name: _fit(context, fit, inputs, counts, masses, record) for fit in fits_of(config)}
+        present = {given.name for given in inputs}
+        fits = [fit for fit in fits_of(config) if present & set(fit.channels)]
+        curves = {fit.name: _fit(context, fit, inputs, counts, masses, record) for fit in fits}
         curve = curves[None]
         write_json(context.run / "interpretation.json", interpret(config, curve, context.beams.sqrt_s))
         label = None if observed is None else observed.label
@@ -280,12 +161,25 @@ def _fit(
         )
         spread = tail_spread_of(fit.select(config, pairs), points, masses, full.shortcut())
         curve = with_tails(curve, masses, spread)
+    _warn_of_empty_windows(fit, model)
     paths = [context.run / fit.file_name(*name) for name in (("search", ".json"), *LIMIT_FILES)]
     model.save(paths[0])
     for path in paths[1:]:
         curve.save(path)
     record.wrote(*paths)
     return curve
+
+
+def _warn_of_empty_windows(fit: Fit, model: SearchModel) -> None:
+    """Say which hypotheses no channel can be fitted at."""
+    empty = [f"{point.mass:.4g}" for point in model.points if point.status == "no_signal"]
+    if empty:
+        what = "the fit" if fit.name is None else f"the fit {fit.name}"
+        log.warning(
+            "%s has no limit at %s GeV: no channel's range, or no bin of a window beside the vetoes, is left",
+            what,
+            ", ".join(empty) if len(empty) <= 5 else f"{empty[0]} … {empty[-1]} ({len(empty)} masses)",
+        )
 
 
 def _remove_other_fits(context: Context) -> None:
@@ -472,10 +366,15 @@ def _channels_of_search(context: Context, inputs: list[ScanInputs]) -> dict[str,
 def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:
     """Poisson draws from the smooth model of each category, with the signal that was asked for."""
     pseudo = context.config.pseudo_data
-    peaking = [sample for sample, given in context.config.samples.items() if given.peaking]
-    models: dict[str, SmoothBackground] = {}
+    models: dict[str, ExpectedSpectrum] = {}
     for given in inputs:
-        models |= smooth_backgrounds(given.candidates, given.common, given.channels, peaking)
+        models |= smooth_backgrounds(
+            given.candidates,
+            given.common,
+            given.channels,
+            whole_peaks(context.config),
+            known_peaks(context.config, given.name),
+        )
     drawn = draw_pseudo_data(models, seed=pseudo.seed)
     strength = injected_strength(context)
     if strength is None or pseudo.inject is None:

@@ -177,6 +177,7 @@ class Simulation:
                 channel_names=names,
                 observable=config.channels[name].observable or config.scan.observable,
                 variables=config.working_points.variables,
+                families=self.reading.families,
             )
             for i, name in enumerate(names)
         )
@@ -193,7 +194,7 @@ class Simulation:
             {name: [channel.select, channel.period] for name, channel in config.channels.items()},
             config.beams if isinstance(config.beams, str) else config.beams.model_dump(),
             config.event_key,
-            list(self.reading.columns),
+            [*self.reading.columns, *self.reading.families],
         ]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from darksieve.errors import InputError
 from darksieve.evaluation.metrics import distance_of_passing
-from darksieve.evaluation.scan_channels import rows_in_peak
+from darksieve.evaluation.peaks import rows_in_known_peak, rows_in_peak
 from darksieve.evaluation.scan_grid import Resolution, data_range, mass_grid, scan_edges
 from darksieve.evaluation.sculpting import (
     MEASURED,
@@ -25,7 +25,8 @@ from darksieve.evaluation.search_building import in_vetoes
 from darksieve.workflow.cascade import classifiers_of
 from darksieve.workflow.context import Context
 from darksieve.workflow.optimising import background_of, pooled_shape, range_of
-from darksieve.workflow.scanning import ScanInputs, scan_inputs
+from darksieve.workflow.peaking import known_peaks, whole_peaks
+from darksieve.workflow.scan_inputs import ScanInputs, scan_inputs
 from darksieve.workflow.spurious_sizes import SIZE
 from darksieve.workflow.table import CandidateTable
 
@@ -119,9 +120,10 @@ def _of_channel(context: Context, given: ScanInputs, rows: list[dict[str, Any]])
     found_limits = [row["expected_limit"] for row in rows[::n]]
     limits = np.array([np.nan if limit is None else limit for limit in found_limits])
     smooth = candidates.label == 0
-    for sample, sample_config in config.samples.items():
-        if sample_config.peaking:
-            smooth &= ~rows_in_peak(candidates, given.common, sample)
+    for sample in whole_peaks(config):
+        smooth &= ~rows_in_peak(candidates, given.common, sample)
+    for peak in known_peaks(config, given.name):
+        smooth &= ~rows_in_known_peak(candidates, given.common, peak)
     key = given.key[smooth]
     observable, weight = candidates.observable[smooth], candidates.weight[smooth]
     category = candidates.category[smooth]

@@ -16,6 +16,7 @@ from darksieve.datasets.events import Events
 NO_SCORE = np.float32(0.5)  # what every candidate has where there is no classifier
 _SCORE_OF = "score_of_"
 _VARIABLE = "variable_"
+_FAMILY = "family_"
 _DTYPES = {
     "sample": np.int16,
     "channel": np.int16,
@@ -46,6 +47,7 @@ class CandidateTable:
         scores: Classifier -> its scores, NaN in channels that it is not for, shape (n,) each.
         bins: Columns of the bins that corrections of the weight used, shape (n,) each.
         variables: Variables for rectangular cuts and the preselection, shape (n,) each.
+        families: Branches that tell the peaks of a sample apart, NaN in other samples, shape (n,) each.
     """
 
     sample_names: tuple[str, ...]
@@ -61,6 +63,7 @@ class CandidateTable:
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     bins: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     variables: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    families: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -86,9 +89,11 @@ class CandidateTable:
         scores = {name: values[rows] for name, values in self.scores.items()}
         bins = {name: values[rows] for name, values in self.bins.items()}
         variables = {name: values[rows] for name, values in self.variables.items()}
+        families = {name: values[rows] for name, values in self.families.items()}
         return CandidateTable(
-            self.sample_names, self.channel_names, **columns, scores=scores, bins=bins, variables=variables
-        )
+            self.sample_names, self.channel_names, **columns,
+            scores=scores, bins=bins, variables=variables, families=families,
+        )  # fmt: skip
 
     def of_channel(self, name: str) -> CandidateTable:
         """The rows of one channel."""
@@ -108,6 +113,7 @@ class CandidateTable:
         own = {name: getattr(self, name) for name in _DTYPES}
         own |= {f"{_SCORE_OF}{name}": values for name, values in self.scores.items()} | dict(self.bins)
         own |= {f"{_VARIABLE}{name}": values for name, values in self.variables.items()}
+        own |= {f"{_FAMILY}{name}": values for name, values in self.families.items()}
         table = pa.table(own).replace_schema_metadata(names)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
@@ -133,9 +139,10 @@ class CandidateTable:
 
         scores = {name.removeprefix(_SCORE_OF): values for name, values in of(_SCORE_OF).items()}
         variables = {name.removeprefix(_VARIABLE): values for name, values in of(_VARIABLE).items()}
+        families = {name.removeprefix(_FAMILY): values for name, values in of(_FAMILY).items()}
         return cls(
             names[b"samples"], names[b"channels"], **columns,
-            scores=scores, bins=of(BINS), variables=variables,
+            scores=scores, bins=of(BINS), variables=variables, families=families,
         )  # fmt: skip
 
 
@@ -146,6 +153,7 @@ assert {f.name for f in fields(CandidateTable)} == {
     "scores",
     "bins",
     "variables",
+    "families",
 }
 
 
@@ -167,6 +175,7 @@ def table_of_channel(
     channel_names: tuple[str, ...],
     observable: str,
     variables: Sequence[str] = (),
+    families: Sequence[str] = (),
 ) -> CandidateTable:
     """The rows of one channel as a table.
 
@@ -178,6 +187,7 @@ def table_of_channel(
         channel_names: All channels.
         observable: Column that this channel scans.
         variables: Columns that are kept beside the scores.
+        families: Columns that tell the peaks of a sample apart, NaN where the events have none.
     """
     score = list(scores.values())[-1][rows] if scores else np.full(int(rows.sum()), NO_SCORE)
     return CandidateTable(
@@ -194,6 +204,12 @@ def table_of_channel(
         scores={name: values[rows] for name, values in scores.items()},
         bins={name: of[rows] for name, of in events.columns.items() if name.startswith(BINS)},
         variables={name: events[name][rows].astype(np.float32) for name in variables},
+        families={
+            name: events[name][rows].astype(np.float64)
+            if name in events.columns
+            else np.full(int(rows.sum()), np.nan)
+            for name in families
+        },
     )
 
 
@@ -210,6 +226,7 @@ def join(parts: Iterable[CandidateTable]) -> CandidateTable:
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _DTYPES}
     bins = {name: np.concatenate([part.bins[name] for part in parts]) for name in parts[0].bins}
     kept = {name: np.concatenate([part.variables[name] for part in parts]) for name in parts[0].variables}
+    families = {name: np.concatenate([part.families[name] for part in parts]) for name in parts[0].families}
     return CandidateTable(
         parts[0].sample_names,
         parts[0].channel_names,
@@ -217,4 +234,5 @@ def join(parts: Iterable[CandidateTable]) -> CandidateTable:
         scores=scores,
         bins=bins,
         variables=kept,
+        families=families,
     )

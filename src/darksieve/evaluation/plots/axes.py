@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
@@ -139,6 +140,14 @@ def log_ticks(axis: Axis, low: float, high: float, *, subs: tuple[float, ...] = 
     axis.set_major_formatter(FuncFormatter(_decimal if readable else _scientific))
     axis.set_minor_locator(LogLocator(base=10, subs=tuple(range(2, 10)), numticks=50))
     axis.set_minor_formatter(NullFormatter())
+
+
+def name_particle(figure: Figure, particle: str) -> None:
+    """Call the particle whose mass is drawn by its symbol, on every mass axis of a figure."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_label_text() == MASS_LABEL:
+                axis.set_label_text(f"$m_{{{particle}}}$ [GeV]")
 
 
 def set_mass_axis(axes: Axes, masses: Floats, *, scale: str = "auto", label: str = MASS_LABEL) -> None:
