@@ -1,5 +1,8 @@
 """The full model as an objective, against search documents written out bin by bin."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -146,3 +149,44 @@ def test_the_window_of_counting_is_whole_bins():
         assert np.isclose(edges, peak_sigma).any()
         assert np.isclose(edges, -peak_sigma).any()
         assert (np.diff(edges) > 0).all()
+
+
+@pytest.mark.parametrize("family", ["exponential", "chebyshev"])
+def test_a_choice_made_on_a_flat_background_costs_little_where_it_falls(family):
+    # by 0.1 for each resolution: by a factor of 55 over the window
+    window, slope = 20.0, -0.1
+    nodes = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    fitted = np.polynomial.chebyshev.chebfit(nodes, np.exp(slope * window * nodes), 3)
+    given = np.array([slope]) if family == "exponential" else fitted[1:] / fitted[0]
+    background = BackgroundChoice(family, 1 if family == "exponential" else 3, window)
+    flat = FullLimit(background=background, uncertainties=SIZES)
+    falling = FullLimit(background=background, uncertainties=SIZES, coefficients=lambda m: given[None])
+    cuts = np.linspace(0.3, 3.2, 59)
+    for b0 in (30.0, 1e3, 1e6):
+        s, b = 0.3 * norm.sf(cuts - 2)[:, None], b0 * norm.sf(cuts)[:, None]
+        true = objective_at(falling, [1.0])(s[:, None], b[:, None])[:, 0]
+        assert true[np.argmin(flat.shortcut()(s, b))] < 1.005 * true.min()
+        assert true[np.argmin(flat(s, b))] < 1.001 * true.min()
+
+
+def test_a_spurious_signal_by_mass_is_that_of_each_mass():
+    masses, sizes = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1e-3, 1e-2])
+    s, b = np.tile(S, (3, 1)), np.tile(100 * B, (3, 1))
+    by_mass = FullLimit(uncertainties=SIZES, spurious=partial(np.interp, xp=masses, fp=sizes))
+    full, fast = by_mass.at(masses)(s, b), by_mass.shortcut().at(masses)(s, b)
+    for i, size in enumerate(sizes):
+        alone = FullLimit(uncertainties=replace(SIZES, spurious_signal=size))
+        assert full[i] == pytest.approx(float(alone(S, 100 * B)), rel=1e-4)
+        assert fast[i] == pytest.approx(float(alone.shortcut()(S, 100 * B)), rel=1e-12)
+    replicates = by_mass.shortcut().at(masses)(np.stack([s, 2 * s]), np.stack([b, b]))
+    np.testing.assert_allclose(replicates[1], replicates[0] / 2)
+
+
+def test_a_spurious_signal_by_mass_needs_masses_and_sizes_that_are_none_below_zero():
+    limit = FullLimit(spurious=lambda m: np.full(len(m), -0.1))
+    with pytest.raises(ValueError, match="depends on the mass"):
+        limit(S, B)
+    with pytest.raises(ValueError, match="depends on the mass"):
+        limit.shortcut()(S, B)
+    with pytest.raises(ValueError, match="finite and >= 0"):
+        limit.shortcut().at(np.ones(1))

@@ -135,13 +135,13 @@ def compare_choices(
         )
         counted["threshold"] = chooser.count(thresholds)
         counted["categories"] = chooser.count(categories)
-    full = objective_at(chooser.limit, chooser.masses)
+    full, shortcut = (objective_at(one, chooser.masses) for one in (chooser.limit, chooser.shortcut))
     limits, errors, drawn = {}, {}, {}
     for name, one in counted.items():
         limits[name] = full(*one.yields()) / yield_per_efficiency
-        fast = chooser.shortcut(*one.yields())
+        fast = shortcut(*one.yields())
         if len(one.efficiency_replicates):
-            drawn[name] = chooser.shortcut(*one.replicate_yields()) / fast
+            drawn[name] = shortcut(*one.replicate_yields()) / fast
             errors[name] = spread_of(drawn[name]) * limits[name]
     names = list(counted)
     ratio_errors = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -87,6 +88,8 @@ class FullLimit:
             same at every mass, where absent.
         coefficients: Masses, shape (n,), to the coefficients of the background in their windows, as the
             search document has them; flat where absent.
+        spurious: Masses, shape (n,), to sizes of the spurious signal there, in place of that of the
+            ``uncertainties``: ``functools.partial(np.interp, xp=masses, fp=sizes)`` of measured ones.
     """
 
     confidence_level: float = 0.95
@@ -95,6 +98,7 @@ class FullLimit:
     peak_sigma: float = 2.0
     peak: PeakParameters | None = None
     coefficients: Coefficients | None = None
+    spurious: Coefficients | None = None
 
     def at(self, masses: NDArray) -> BoundLimit:
         """The objective for yields of shape (..., n_masses, n_categories)."""
@@ -106,28 +110,62 @@ class FullLimit:
         Raises:
             ValueError: If the peak or the background depends on the mass: use ``at``.
         """
-        if self.peak is not None or self.coefficients is not None:
+        if self.peak is not None or self.coefficients is not None or self.spurious is not None:
             raise ValueError("this objective depends on the mass: bind it with at(masses)")
         s, b = checked_yields(signal, background)
         limits = self.at(np.zeros(1))(s[..., None, :], b[..., None, :])
         return limits[..., 0]
 
-    def shortcut(self) -> Callable[[NDArray, NDArray], NDArray]:
-        """The same order of choices, hundreds of times faster: what the search for the optimum walks on.
+    def shortcut(self) -> Shortcut:
+        """The same order of choices, hundreds of times faster: what the search for the optimum walks on."""
+        return Shortcut(self)
 
-        Counting within the peak window; the sidebands measure each category's background, and its spurious
-        signal is an uncertainty of it. Nuisances that all categories share scale every limit alike.
+    def spurious_at(self, masses: NDArray) -> NDArray[np.float64]:
+        """Size of the spurious signal at masses, relative to the background, shape (n,)."""
+        if self.spurious is None:
+            return np.full(len(masses), self.uncertainties.spurious_signal)
+        sizes = np.asarray(self.spurious(masses), np.float64)
+        if not (np.isfinite(sizes).all() and (sizes >= 0).all()):
+            raise ValueError(f"sizes of the spurious signal must be finite and >= 0, not {sizes}")
+        return sizes
+
+    @property
+    def has_spurious(self) -> bool:
+        """Whether there is a nuisance for it."""
+        return self.spurious is not None or self.uncertainties.spurious_signal > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Shortcut:
+    """Counting within the peak window; the sidebands measure each category's background.
+
+    Its spurious signal is an uncertainty of it. Nuisances that all categories share scale every limit alike.
+    """
+
+    model: FullLimit
+
+    def at(self, masses: NDArray) -> Callable[[NDArray, NDArray], NDArray]:
+        """The objective for yields of shape (..., n_masses, n_categories)."""
+        sizes = self.model.spurious_at(np.atleast_1d(np.asarray(masses, np.float64)))
+        return partial(self._limit, sizes[:, None])
+
+    def __call__(self, signal: NDArray, background: NDArray) -> NDArray[np.float64]:
+        """Limits of yields of shape (..., n_categories) where all masses are alike.
+
+        Raises:
+            ValueError: If the spurious signal depends on the mass: use ``at``.
         """
-        ratio = sideband_ratio(self.background.window_sigma, self.peak_sigma, _order(self.background))
-        spurious = self.uncertainties.spurious_signal
+        if self.model.spurious is not None:
+            raise ValueError("this objective depends on the mass: bind it with at(masses)")
+        return self._limit(self.model.uncertainties.spurious_signal, signal, background)
 
-        def objective(signal: NDArray, background: NDArray) -> NDArray:
-            s, b = checked_yields(signal, background)
-            known = 1 / (1 / ratio + spurious**2 * b)
-            limit = expected_limits_floating(s, b, self.confidence_level, ratio=known)
-            return limit * low_count_correction(s, b, self.confidence_level)
-
-        return objective
+    def _limit(self, spurious: float | NDArray, signal: NDArray, background: NDArray) -> NDArray[np.float64]:
+        model = self.model
+        ratio = sideband_ratio(model.background.window_sigma, model.peak_sigma, _order(model.background))
+        s, b = checked_yields(signal, background)
+        known = 1 / (1 / ratio + spurious**2 * b)
+        limit = expected_limits_floating(s, b, model.confidence_level, ratio=known)
+        return limit * low_count_correction(s, b, model.confidence_level)
 
 
 class BoundLimit:
@@ -137,6 +175,7 @@ class BoundLimit:
         self.model = model
         self.masses = masses
         self._base = _compile(model, masses)
+        self._spurious = model.spurious_at(masses)
         rows, base = self._base.rows, self._base.structure
         n_bins = int(rows.start[0, 1] - rows.start[0, 0])
         self._columns = rows.columns.reshape(len(masses), -1, n_bins)  # (n_masses, n_templates, n_bins)
@@ -221,9 +260,9 @@ class BoundLimit:
         free = np.repeat(self._free[of_mass][:, None], n_categories, axis=1)  # (n, n_categories, n_free)
         n_scaled = 1 if base.has_slope[0, 0] else n_free  # β, but not the slope, counts events
         free[..., :n_scaled] *= factor[..., None]
-        spurious = self.model.uncertainties.spurious_signal
-        n_common = base.auxiliary.shape[1] - (spurious > 0)
-        n_nuisances = n_common + (n_categories if spurious > 0 else 0)
+        has_spurious = self.model.has_spurious
+        n_common = base.auxiliary.shape[1] - has_spurious
+        n_nuisances = n_common + (n_categories if has_spurious else 0)
         width = n_categories * n_free + 1 + n_nuisances
         parameters = np.zeros((n, width))
         parameters[:, : n_categories * n_free] = free.reshape(n, -1)
@@ -243,7 +282,8 @@ class BoundLimit:
         m = base.component_kind.shape[2]
         component_kind = np.zeros((n, n_categories, m, n_nuisances), np.int64)
         component_size = np.zeros(component_kind.shape)
-        if spurious > 0:
+        if has_spurious:
+            spurious = self._spurious[of_mass]
             of_two_sigma = background * 2.0 / self.model.peak_sigma
             for c in range(n_categories):
                 component_kind[:, c, 0, n_common + c] = base.component_kind[0, 0, 0, -1]
@@ -302,8 +342,8 @@ def _compile(model: FullLimit, masses: NDArray) -> ProblemBatch:
                 "coefficients": _coefficients(choice, given, i),
             },
         }
-        if sizes.spurious_signal > 0:
-            signal["spurious_signal"] = sizes.spurious_signal
+        if model.has_spurious:
+            signal["spurious_signal"] = 1.0  # its size is that of each category
         points.append({"label": str(i), "mass": float(masses[i]), "channels": {"c": signal}})
     document = {
         "format": FORMAT,

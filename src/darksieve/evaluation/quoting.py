@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -244,7 +243,7 @@ def make_figures(
         min_effective_events: Fewer are flagged.
     """
     signal, background = quoted.yields()
-    full = objective_at(limit, masses)
+    full, shortcut = objective_at(limit, masses), objective_at(shortcut, masses)
     value, fast = full(signal, background), shortcut(signal, background)
     no_cut_background = np.maximum(quoted.background.expected.sum(axis=1, keepdims=True), quoted.floor)
     no_cut_yields = quoted.all_efficiency[:, None], no_cut_background
@@ -320,7 +319,7 @@ def spread_of(replicates: NDArray) -> NDArray[np.float64]:
 
 
 def mean_optimism_of(
-    figures: Figures, quoted: Counted, seen: Counted, limit: Callable[[NDArray, NDArray], NDArray]
+    figures: Figures, quoted: Counted, seen: Counted, limit: Objective
 ) -> dict[str, float | None]:
     """Geometric mean of the optimism over the masses and its error, which knows that masses share events."""
     logs = np.log(figures.optimism)
@@ -330,6 +329,7 @@ def mean_optimism_of(
     error = None
     if len(quoted.efficiency_replicates):
         # both count the same events: most of their luck cancels
-        drawn = np.log(limit(*quoted.replicate_yields()) / limit(*seen.replicate_yields()))
+        judge = objective_at(limit, figures.masses)
+        drawn = np.log(judge(*quoted.replicate_yields()) / judge(*seen.replicate_yields()))
         error = float(np.nanmean(drawn[:, use], axis=1).std(ddof=1))
     return {"mean_optimism": float(np.exp(logs[use].mean())), "mean_optimism_error": error}

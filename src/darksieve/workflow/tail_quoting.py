@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.objectives import Objective
 from darksieve.evaluation.search_building import ScanChannel
@@ -67,7 +68,10 @@ def tail_spread_of(
         wanted = [p["more_simulation"] if u and p else None for p, u in zip(here, usable, strict=True)]
         more = np.maximum(more, [1.0 if value is None else value for value in wanted])
     ratios = tail_ratios(
-        np.stack(signal, axis=1), np.stack(background, axis=1), np.array(tails).transpose(2, 1, 0), limit
+        np.stack(signal, axis=1),
+        np.stack(background, axis=1),
+        np.array(tails).transpose(2, 1, 0),
+        objective_at(limit, masses),
     )
     known = np.isfinite(ratios).all(axis=0)
     lowest, highest = (np.where(known, ends, np.nan) for ends in (ratios.min(axis=0), ratios.max(axis=0)))
