@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from darksieve.evaluation.pooling import BackgroundRows, estimate_background
+from darksieve.evaluation.pooling import BackgroundRows, estimate_background, local_density
 
 
 def rows(n, seed, weight=2.0):
@@ -71,3 +72,32 @@ def test_windows_at_the_edge_of_the_sample_use_its_width():
     estimate = estimate_background(sample, np.array([0.05]), 0.05, min_effective_events=200)
     assert estimate.total_factor[0] > 1
     assert 0.6 < estimate.expected.sum() / 60 < 1.4  # 200 rows: 7 %; the window is inside, wider ones are not
+
+
+def test_a_share_that_changes_with_mass_is_right_up_to_the_end_of_the_spectrum():
+    # a category whose share falls by e^-1 for a GeV: wide windows at the end reach to one side only
+    rng = np.random.default_rng(8)
+    n = 200_000
+    x = np.sort(rng.uniform(0, 3, n))
+    column = (rng.uniform(size=n) < 0.1 * np.exp(-x)).astype(int)
+    sample = BackgroundRows(x, column, np.ones(n), np.arange(n, dtype=np.uint64), 2)
+    masses = np.array([0.05, 1.0, 2.0, 2.9])
+    estimate = estimate_background(
+        sample, masses, 0.05, min_effective_events=300, first_column=1, n_replicates=50
+    )
+    assert estimate.factor[-1, 1] > 4
+    true = n * 0.1 / 3 * 0.1 * np.exp(-masses)
+    error = estimate.replicates.std(axis=0, ddof=1)[:, 1]
+    assert (np.abs(estimate.expected[:, 1] - true) < 4 * error).all()
+    assert (error[-1] < 0.2 * true[-1]) & (error[-1] > 0.04 * true[-1])  # 300 events, and their slope
+
+
+@pytest.mark.parametrize("slope", [-30.0, -3.0, 0.0, 1e-9, 0.4, 12.0])
+def test_the_density_of_an_exponential_is_found_anywhere_in_a_window(slope):
+    low, high = 2.0, 3.0
+    x = np.linspace(low, high, 200_001)
+    y = np.exp(slope * (x - low))
+    counts, moments = np.trapezoid(y, x), np.trapezoid(y * x, x)
+    for at in (2.0, 2.3, 3.0):
+        found = local_density(counts, moments, np.array(at), np.array(low), np.array(high), np.array(1e9))
+        np.testing.assert_allclose(found, np.exp(slope * (at - low)), rtol=2e-3)

@@ -1,9 +1,12 @@
 """Background in mass windows by category, borrowed from neighbouring masses where simulation is thin.
 
-The stated model: within a window, the background's share of each category changes little over neighbouring
-masses (categories are signal quantiles, smooth in mass), so a thin category's share is measured in a wider
-window and multiplied with the total of the narrow one; where even the total is thin, the density of a
-wider window stands in.
+The stated model: over neighbouring masses the logarithm of each category's density is a straight line, so a
+thin category's share is measured in a wider window, at its mass, and multiplied with the total of the narrow
+one; where even the total is thin, its density in a wider window stands in. A window that the end of the
+spectrum cuts short on one side would be wrong to first order without the slope.
+
+References:
+    C. Loader, Ann. Statist. 24 (1996) 1602 (local likelihood density estimation).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from darksieve.evaluation.bootstrap import bootstrap_sums
 from darksieve.evaluation.windows import Windows
 
+_EVENTS_OF_NO_SLOPE = 5.0
 POOLING_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # widths in units of the window
 
 
@@ -66,6 +70,37 @@ def effective_events(sum_of_weights: NDArray, sum_of_squares: NDArray) -> NDArra
     """(Σw)²/Σw², 0 where there is nothing."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(sum_of_squares > 0, sum_of_weights**2 / sum_of_squares, 0.0)
+
+
+def local_density(
+    counts: NDArray, moments: NDArray, at: NDArray, low: NDArray, high: NDArray, events: NDArray
+) -> NDArray[np.float64]:
+    """Density at a point of a window, its logarithm a straight line there (maximum likelihood).
+
+    Args:
+        counts: Sums of weights in the window, >= 0.
+        moments: Sums of weight times position.
+        at: Where the density is asked for.
+        low: Lower end of the window.
+        high: Upper end.
+        events: Effective events; few say little of a slope, which is drawn towards 0.
+
+    Returns:
+        In the shape of the counts.
+    """
+    middle, half = 0.5 * (low + high), np.maximum(0.5 * (high - low), 1e-300)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(counts > 0, (moments / np.where(counts > 0, counts, 1.0) - middle) / half, 0.0)
+    mean = np.clip(mean, -0.95, 0.95) * events / (events + _EVENTS_OF_NO_SLOPE)
+    slope = mean * (3 - mean**2) / (1 - mean**2)  # coth(t) - 1/t = mean, to 5 %
+    for _ in range(2):
+        near = np.abs(slope) < 1e-3
+        t = np.where(near, 1.0, slope)
+        value = 1 / np.tanh(t) - 1 / t - mean
+        step = value / (1 / t**2 - 1 / np.sinh(t) ** 2)
+        slope = np.where(near, slope, slope - step)
+    t = np.where(np.abs(slope) < 1e-6, 1e-6, slope)
+    return np.asarray(counts / (2 * half) * t / np.sinh(t) * np.exp(t * (at - middle) / half), np.float64)
 
 
 def wide_windows(rows: BackgroundRows, masses: NDArray, half_width: NDArray, factor: ArrayLike) -> Windows:
@@ -124,34 +159,49 @@ def estimate_background(
         if (index >= 0).all() and (total_index >= 0).all():
             break
     widest = max(sums)
+    first = {
+        i: windows[i].sums(rows.observable, rows.column, rows.weight * rows.observable, n)
+        for i in sums
+        if i > 0
+    }
     index[index < 0] = widest
     total_index[total_index < 0] = widest
 
     def widths(i: int) -> NDArray:
         return np.minimum(windows[i].high, high) - np.maximum(windows[i].low, low)
 
-    def combine(of_windows: dict[int, NDArray]) -> NDArray:
-        """Shape (..., n_masses, n_columns) from the sums of each window in use."""
-        totals = {i: s.sum(axis=-1) for i, s in of_windows.items()}
+    def at_mass(i: int, counts: NDArray, moments: NDArray) -> NDArray:
+        """Events in the narrow window as the density of window i has them at its mass."""
+        if i == 0:
+            return counts
+        start, stop = np.maximum(windows[i].low, low), np.minimum(windows[i].high, high)
+        events = effective_events(sums[i], squares[i])
+        if counts.shape[-1] == 1:
+            events = effective_events(sums[i].sum(axis=1), squares[i].sum(axis=1))[:, None]
+        density = local_density(counts, moments, masses[:, None], start[:, None], stop[:, None], events)
+        return density * np.maximum(widths(0), 0)[:, None]
+
+    def combine(of_windows: dict[int, NDArray], moments: dict[int, NDArray]) -> NDArray:
+        """Shape (..., n_masses, n_columns) from the sums of each window in use and its first moments."""
         expected = np.zeros_like(of_windows[min(of_windows)])
         total = np.zeros(expected.shape[:-1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for i in np.unique(total_index):
-                scale = np.clip(np.nan_to_num(widths(0) / widths(i)), 0, 1) if i else 1.0
-                total = np.where(total_index == i, totals[i] * scale, total)
-            for i in np.unique(index):
-                share = np.where(
-                    totals[i][..., None] > 0,
-                    of_windows[i] / totals[i][..., None],
-                    0.0,
-                )
-                expected = np.where(index == i, total[..., None] * share, expected)
+        for i in np.unique(total_index):
+            everything = [
+                v.sum(axis=-1, keepdims=True) for v in (of_windows[i], moments.get(i, of_windows[i]))
+            ]
+            total = np.where(total_index == i, at_mass(i, *everything)[..., 0], total)
+        for i in np.unique(index):
+            there = at_mass(i, of_windows[i], moments.get(i, of_windows[i]))
+            of_all = there.sum(axis=-1, keepdims=True)
+            share = np.where(of_all > 0, there / np.where(of_all > 0, of_all, 1.0), 0.0)
+            expected = np.where(index == i, total[..., None] * share, expected)
         return expected
 
     used = sorted({*np.unique(index).tolist(), *np.unique(total_index).tolist()})
     replicates = np.zeros((0, len(masses), n))
     if n_replicates:
-        of_windows = {}
+        of_windows: dict[int, NDArray] = {}
+        moments: dict[int, NDArray] = {}
         for i in used:
             # every row counts where totals are drawn; else only thin columns, whose share is what fluctuates
             columns = np.flatnonzero((index == i).any(axis=0))
@@ -159,20 +209,23 @@ def estimate_background(
             pick = slice(None) if everything else np.isin(rows.column, columns)
             cell = windows[i].cells(rows.observable)[pick] * n + rows.column[pick]
             n_cells = windows[i].n_cells * n
-            drawn = bootstrap_sums(
-                cell, rows.weight[pick], rows.key[pick],
-                n_cells=n_cells, n_replicates=n_replicates, seed=seed,
-            )  # fmt: skip
-            drawn = windows[i].from_cells(drawn.reshape(n_replicates, -1, n))
-            if not everything:
-                drawn[..., np.setdiff1d(np.arange(n), columns)] = np.delete(sums[i], columns, axis=1)
-            of_windows[i] = np.where(sums[i] > 0, np.maximum(drawn, 0.0), 0.0)
-        replicates = combine(of_windows)
+            for power, found, into in ((0, sums[i], of_windows), (1, first.get(i), moments)):
+                if found is None:
+                    continue
+                drawn = bootstrap_sums(
+                    cell, rows.weight[pick] * rows.observable[pick] ** power, rows.key[pick],
+                    n_cells=n_cells, n_replicates=n_replicates, seed=seed,
+                )  # fmt: skip
+                drawn = windows[i].from_cells(drawn.reshape(n_replicates, -1, n))
+                if not everything:
+                    drawn[..., np.setdiff1d(np.arange(n), columns)] = np.delete(found, columns, axis=1)
+                into[i] = np.where(sums[i] > 0, np.maximum(drawn, 0.0), 0.0)
+        replicates = combine(of_windows, moments)
     pooled = np.zeros((len(masses), n))
     for i in np.unique(index):
         pooled = np.where(index == i, effective_events(sums[i], squares[i]), pooled)
     return BackgroundEstimate(
-        expected=combine({i: sums[i] for i in used}),
+        expected=combine({i: sums[i] for i in used}, first),
         effective_events=effective_events(sums[0], squares[0]),
         pooled_effective_events=pooled,
         factor=np.asarray(POOLING_FACTORS)[index],

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("darksieve")
 
-FORMAT = "darksieve-run-working-points/3"
+FORMAT = "darksieve-run-working-points/4"
 N_BOOTSTRAP = 25  # an error is known to 14 %
 _ROWS_OF_A_RANK, _SAME_ORDER = 20_000, 0.99
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
