@@ -21,7 +21,7 @@ from darksieve.errors import InputError
 Method = Literal["none", "isotonic", "sigmoid"]
 METHODS: tuple[str, ...] = get_args(Method)
 LOWEST, HIGHEST = -88.0, 17.0  # ln odds that a float32 between 0 and 1 can have
-EVENTS_PER_STEP = 10.0  # effective events of each class that stand for one step of the isotonic map
+EVENTS_PER_STEP = 50.0  # effective events of each class in one step: the outermost of few would be extremes
 SMALLEST_SLOPE = 0.05  # of the sigmoid: a score without information still keeps its order
 
 log = logging.getLogger("darksieve")
