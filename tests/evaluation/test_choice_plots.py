@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from darksieve.evaluation.plots.choices import draw_landscape, draw_losses
+from darksieve.evaluation.plots.sculpting import draw_sculpting
 from darksieve.evaluation.plots.style import Stamp
 
 STAMP = Stamp("toy", 100.0, "toy simulation", False)
@@ -42,6 +43,21 @@ def test_losses_are_drawn_with_their_errors(tmp_path):
         "limit_ratio_threshold by mass_error",
     }
     assert drawing.save(tmp_path / "losses").pdf.stat().st_size > 5000
+
+
+def test_spurious_signals_are_drawn_with_their_errors_and_with_gaps(tmp_path):
+    values = np.where(MASSES > 4, np.nan, np.sin(MASSES))
+    errors = {"after the cuts": np.where(MASSES > 4, np.nan, 0.3)}
+    drawing = draw_sculpting(MASSES, {"after the cuts": values}, errors, stamp=STAMP, worrying=0.5)
+    np.testing.assert_array_equal(drawing.table["spurious_signal_after the cuts"], values)
+    np.testing.assert_array_equal(
+        drawing.table["spurious_signal_after the cuts_error"], errors["after the cuts"]
+    )
+    low, high = drawing.figure.axes[0].get_ylim()
+    assert low < -1.05  # sin(4) - 0.3
+    assert high > 1.3
+    assert "standard deviations" in drawing.alt
+    assert drawing.save(tmp_path / "sculpting").png.stat().st_size > 10_000
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -117,8 +117,9 @@ def measure_sculpting(
     choice: BackgroundChoice | None = None,
     exclude: tuple[Interval, ...] = (),
     expected: tuple[ArrayLike, ArrayLike] | None = None,
+    reference: ArrayLike | None = None,
 ) -> CutSculpting:
-    """Spurious signal of a cut at every mass, and of no cut on the same events.
+    """Spurious signal of a cut at every mass, and of no cut, or of another one, on the same events.
 
     Args:
         observable: What is scanned, of background candidates, shape (n,).
@@ -133,6 +134,8 @@ def measure_sculpting(
         exclude: Intervals in GeV of mass that are in no fit.
         expected: Expected events per bin after the cut and their sums of squared weights, where a model of
             them is better than the counts of the candidates; they weigh the bins of the fits.
+        reference: Candidates after the cut that this one is compared with, such as one on another score,
+            shape (n,); all of them where absent. Its spurious signal, for as much background, is ``uncut``.
 
     Raises:
         InputError: If a mass lies outside the edges.
@@ -144,17 +147,18 @@ def measure_sculpting(
     inside = (x >= edges[0]) & (x < edges[-1]) & (w > 0)
     order = np.flatnonzero(inside)[np.argsort(x[inside], kind="stable")]
     x, w, keep, keys = x[order], w[order], keep[order], keys[order]
+    other = np.ones(len(x), bool) if reference is None else np.asarray(reference, bool)[order]
     place = np.searchsorted(edges, x, side="right") - 1
     pairs = _pairs_of_an_event(keys)
     windows = place_windows(
         at, sigma, edges, window_sigma=choice.window_sigma, position=shape.position, exclude=exclude
     )
     n_bins = len(edges) - 1
-    everything = (np.bincount(place, w, n_bins), np.bincount(place, w**2, n_bins))
+    before = (np.bincount(place, w * other, n_bins), np.bincount(place, w**2 * other, n_bins))
     after = (np.bincount(place, w * keep, n_bins), np.bincount(place, w**2 * keep, n_bins))
     models = [
         fit_windows(sums, squares, windows, family=choice.family, order=choice.order)
-        for sums, squares in (after if expected is None else expected, everything)
+        for sums, squares in (after if expected is None else expected, before)
     ]
     n_coefficients = 2 if choice.family in ("exponential", "power") else choice.order + 1
     names = ("events", "events_error", "sigma", "uncut", "difference", "difference_error", "effective_events")
@@ -176,9 +180,9 @@ def measure_sculpting(
         ]
         rows = slice(*np.searchsorted(place, (bins.start, bins.stop)))
         local = place[rows] - bins.start
-        share = total / float(np.sum(everything[0][bins][usable]))
+        share = total / max(float(np.sum(before[0][bins][usable])), 1e-300)
         cut = w[rows] * np.where(keep[rows], fits[0].row[local], 0.0)
-        uncut = share * w[rows] * fits[1].row[local]
+        uncut = share * w[rows] * np.where(other[rows], fits[1].row[local], 0.0)
         inner = pairs[:, (pairs >= rows.start).all(axis=0) & (pairs < rows.stop).all(axis=0)] - rows.start
         out["events"][i], out["sigma"][i] = cut.sum(), fits[0].sigma
         out["uncut"][i], out["difference"][i] = uncut.sum(), (cut - uncut).sum()
