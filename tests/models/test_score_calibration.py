@@ -97,6 +97,14 @@ def test_a_score_without_information_keeps_its_order_and_says_so(caplog):
     assert few(0.2) < few(0.6)
 
 
+def test_steps_of_equal_shares_become_one():
+    score, place = np.repeat([0.2, 0.5, 0.8], 100), np.arange(300)
+    assert len(fit_calibration("isotonic", score, place % 2).raw) == 1
+    found = fit_calibration("isotonic", score, place % 100 < np.where(place < 200, 25, 60))
+    assert len(found.raw) == 2
+    assert found(0.5) < found(0.8)
+
+
 def test_what_cannot_be_calibrated_is_refused_with_its_place():
     with pytest.raises(InputError, match=r"fold 1: no signal among the 3 held-out events"):
         fit_calibration("isotonic", [0.1, 0.2, 0.3], [0, 0, 0], place="fold 1")

@@ -21,7 +21,7 @@ from darksieve.errors import InputError
 Method = Literal["none", "isotonic", "sigmoid"]
 METHODS: tuple[str, ...] = get_args(Method)
 LOWEST, HIGHEST = -88.0, 17.0  # ln odds that a float32 between 0 and 1 can have
-EVENTS_PER_STEP = 50.0  # effective events of each class in one step: the outermost of few would be extremes
+EVENTS_PER_STEP = 10.0  # effective events of each class that stand for one step of the isotonic map
 SMALLEST_SLOPE = 0.05  # of the sigmoid: a score without information still keeps its order
 
 log = logging.getLogger("darksieve")
@@ -185,10 +185,21 @@ def _isotonic_steps(z: NDArray, y: NDArray, w: NDArray) -> tuple[NDArray, NDArra
     total = points[:, 0] + points[:, 1]
     blocks = isotonic_regression(points[:, 0] / total, weights=total).blocks
     steps = np.add.reduceat(points, blocks[:-1], axis=0)
-    merged = _merged(steps)
+    merged = _rising(_merged(steps))
     share = merged[:, 0] / (merged[:, 0] + merged[:, 1])
     raw = merged[:, 4] / (merged[:, 0] + merged[:, 1])
     return raw, np.log(share) - np.log1p(-share)
+
+
+def _rising(steps: NDArray) -> NDArray[np.float64]:
+    """Neighbouring steps of one share of signal put together: of equal counts there may be several."""
+    out: list[NDArray] = []
+    for step in steps:
+        current = step
+        while out and current[0] * out[-1][1] <= out[-1][0] * current[1] * (1 + 1e-9):
+            current = current + out.pop()
+        out.append(current)
+    return np.stack(out)
 
 
 def _merged(steps: NDArray) -> NDArray[np.float64]:
