@@ -25,7 +25,19 @@ CANDIDATES_EACH = 28_000  # continuum: K+ and a few K_S, with the K* window shut
 SIGNAL_EVENTS = 110_000
 MASS_RANGE = (0.2, 4.6)  # GeV
 K_PLUS = 0  # in the branch mode
-GLOBAL = ("R2", "thrustBm", "thrustOm", "cosTBTO", "cosTBz", "cosTheta_B")
+GLOBAL = (
+    "foxWolframR1",
+    "R2",
+    "foxWolframR3",
+    "foxWolframR4",
+    "thrustBm",
+    "thrustOm",
+    "cosTBTO",
+    "cosTBz",
+    "cosTheta_B",
+    "sphericity",
+    "aplanarity",
+)
 SETTINGS = {"preselection": {"kstar_half_width": 0.0}}
 _WORKERS = 2
 _PRODUCTION = 2**33  # first event number of the second production, twice that of the third, …
@@ -82,7 +94,7 @@ def event_shape_branches(path: Path) -> tuple[str, ...]:
     """Global shapes, KSFW moments and CLEO cones of a file, in its order."""
     with uproot.open(path) as file:
         names = file["ntuple"].keys()
-    return tuple(n for n in names if n in GLOBAL or n.startswith(("KSFWVariables", "CleoConeCS", "harmonic")))
+    return tuple(n for n in names if n in GLOBAL or n.startswith(("KSFWVariables", "CleoConeCS")))
 
 
 def continuum_candidates(n_productions: int = N_PRODUCTIONS) -> Candidates:

@@ -260,3 +260,19 @@ def test_balanced_weights_have_equal_classes_and_mean_one():
     assert weights[y == 1].sum() == pytest.approx(2)
     with pytest.raises(ValueError, match="no rows with weight"):
         balanced_weights(y, np.array([1.0, 1.0, 1.0, 0.0]))
+
+
+def test_the_device_reaches_the_trees(monkeypatch):
+    import xgboost
+
+    asked = {}
+    train = xgboost.train
+
+    def on_cpu(parameters, *arguments, **keywords):
+        asked.update(parameters)
+        return train(parameters | {"device": "cpu"}, *arguments, **keywords)  # there need not be a GPU here
+
+    monkeypatch.setattr(xgboost, "train", on_cpu)
+    X, y = np.random.default_rng(1).normal(size=(200, 2)), np.arange(200) % 2
+    make_classifier("bdt", {"n_trees": 3, "device": "cuda:1"}).fit(X, y)
+    assert asked["device"] == "cuda:1"
