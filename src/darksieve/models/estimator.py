@@ -84,12 +84,12 @@ class BdtOptions:
     """
 
     n_trees: int = 1000
-    max_depth: int = 6
+    max_depth: int = 5
     learning_rate: float = 0.05
     min_child_weight: float = 5.0
     row_fraction: float = 0.8
     feature_fraction: float = 0.6
-    l2: float = 1.0
+    l2: float = 5.0
     max_bins: int = 256
     patience: int = 50
     device: str = "cpu"
