@@ -107,7 +107,11 @@ def add_sculpting(context: Context, document: dict[str, Any]) -> None:
     document["sculpting"] = {}
     if not document["points"]:
         return
-    _, inputs = scan_inputs(context)
+    try:
+        _, inputs = scan_inputs(context)
+    except InputError as error:  # of a category without a signal shape; the scan will say it again, and end
+        log.warning("what the cuts make of the background is not measured: %s", error)
+        return
     for given in inputs:
         rows = [row for row in document["points"] if row["channel"] == given.name]
         document["sculpting"][given.name] = _of_channel(context, given, rows)
