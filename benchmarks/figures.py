@@ -29,6 +29,7 @@ MODULES = (
     "networks",
     "losses",
     "working_points",
+    "choices",
     "limits",
     "look_elsewhere",
     "limit_checks",

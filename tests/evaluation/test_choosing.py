@@ -354,3 +354,27 @@ def test_beyond_the_simulation_the_families_of_the_tail_are_stated():
     # the tail is known from some ten events of all masses together: a factor of about 1.3 in √b
     truth = true_limit(points, MASSES, make_objective("expected_limit"), **options)
     assert np.abs(np.log(figures.expected_limit / truth)).max() < 0.4 + figures.tail_spread.max()
+
+
+def test_where_no_simulated_event_is_near_nothing_is_claimed_of_the_tail():
+    case = gaussian_case(5000, 6000, d=1.5)
+    far = (case.label == 1) | (case.observable < 2.5)
+    empty = replace(
+        case, **{n: getattr(case, n)[far] for n in ("key", "label", "weight", "mass", "observable", "score")}
+    )
+    figures = choose_working_points(
+        empty, MASSES, resolution, kind="threshold", mass_range=(LOW, HIGH), n_bootstrap=0
+    ).figures
+    nothing, something = MASSES > 4, MASSES < 2
+    assert np.isnan(figures.tail_spread[nothing]).all()
+    assert np.isnan(figures.tail_background[:, nothing]).all()
+    assert (figures.status[nothing] == "beyond_simulation").all()
+    assert np.isnan(figures.percent_of_ceiling[nothing]).all()
+    # one event is what may have been missed, and the limit stays finite
+    one_event = case.weight[case.label == 0][0]
+    np.testing.assert_allclose(figures.n_background[nothing, 0], one_event)
+    assert np.isfinite(figures.expected_limit).all()
+    assert np.isfinite(figures.more_simulation).all()
+    assert (figures.more_simulation[nothing] > 100).all()
+    assert np.isfinite(figures.tail_spread[something]).all()
+    assert np.isfinite(figures.percent_of_ceiling[something]).all()

@@ -80,7 +80,7 @@ def local_density(
     Args:
         counts: Sums of weights in the window, >= 0.
         moments: Sums of weight times position.
-        at: Where the density is asked for.
+        at: Where the density is asked for; outside the window it is that of the end.
         low: Lower end of the window.
         high: Upper end.
         events: Effective events; few say little of a slope, which is drawn towards 0.
@@ -88,7 +88,7 @@ def local_density(
     Returns:
         In the shape of the counts.
     """
-    middle, half = 0.5 * (low + high), np.maximum(0.5 * (high - low), 1e-300)
+    middle, half = 0.5 * (low + high), np.maximum(0.5 * (high - low), 1e-12)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts > 0, (moments / np.where(counts > 0, counts, 1.0) - middle) / half, 0.0)
     mean = np.clip(mean, -0.95, 0.95) * events / (events + _EVENTS_OF_NO_SLOPE)
@@ -100,7 +100,9 @@ def local_density(
         step = value / (1 / t**2 - 1 / np.sinh(t) ** 2)
         slope = np.where(near, slope, slope - step)
     t = np.where(np.abs(slope) < 1e-6, 1e-6, slope)
-    return np.asarray(counts / (2 * half) * t / np.sinh(t) * np.exp(t * (at - middle) / half), np.float64)
+    place = np.clip((at - middle) / half, -1, 1)
+    shape = t / np.sinh(t) * np.exp(t * place)
+    return np.asarray(np.where(counts > 0, counts / (2 * half) * shape, 0.0), np.float64)
 
 
 def wide_windows(rows: BackgroundRows, masses: NDArray, half_width: NDArray, factor: ArrayLike) -> Windows:

@@ -78,16 +78,18 @@ def tail_ratios(
     Args:
         signal: Shape (n_masses, n_categories); categories of several channels side by side.
         background: Expected events, same shape.
-        tails: The same as each family has it, shape (n_families, n_masses, n_categories).
+        tails: The same as each family has it, shape (n_families, n_masses, n_categories); NaN where it has
+            nothing to continue.
         limit: Of yields of that shape, shape (n_masses,).
 
     Returns:
-        Shape (n_families, n_masses); NaN where there is no limit.
+        Shape (n_families, n_masses); NaN where there is no limit, or a category without a tail.
     """
+    known = np.isfinite(tails)
     nominal = limit(signal, background)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.array([limit(signal, tail) / nominal for tail in tails])
-    return np.where(np.isfinite(ratios), ratios, np.nan)
+        ratios = np.array([limit(signal, tail) / nominal for tail in np.where(known, tails, background)])
+    return np.where(np.isfinite(ratios) & known.all(axis=-1), ratios, np.nan)
 
 
 def _first(cumulative: NDArray, wanted: NDArray) -> NDArray[np.int64]:
