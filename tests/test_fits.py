@@ -9,7 +9,9 @@ import yaml
 from darksieve import couplings
 from darksieve.config_loading import validate
 from darksieve.errors import InputError
+from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.workflow.fits import fits_of
+from darksieve.workflow.interpreting import interpret
 
 CONFIG = """
 search: modes
@@ -74,6 +76,35 @@ def test_one_branching_fraction_for_all_channels_has_no_reference():
 def test_fits_that_cannot_be_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         config(**changes)
+
+
+def _curve(masses, limits):
+    points = [
+        {"label": f"m{mass}", "mass": mass, "status": "converged", "expected": {"0": limit}}
+        for mass, limit in zip(masses, limits, strict=True)
+    ]
+    document = {
+        "format": "darksieve-limits/1",
+        "confidence_level": 0.9,
+        "asimov": "nominal",
+        "parameter": {"name": "branching_fraction", "unit": "1"},
+        "points": points,
+    }
+    return LimitCurve.model_validate(document)
+
+
+def test_what_flies_too_far_is_marked_and_with_flight_folded_in_costs_reach():
+    curve = _curve([0.3, 1.0, 2.5], [1e-6, 1e-7, 1e-7])
+    given = {"parameter": "g_aW", "prompt_mm": 10}
+    prompt, folded = (
+        interpret(config(interpretation=given | more), curve, 10.58)["points"]
+        for more in ({}, {"fold_flight": True})
+    )
+    assert [point["prompt"] for point in prompt] == [p["flight_mm_at_median"] <= 10 for p in prompt]
+    assert (prompt[0]["prompt"], prompt[2]["prompt"]) == (False, True)
+    ratios = [f["expected"]["0"] / p["expected"]["0"] for f, p in zip(folded, prompt, strict=True)]
+    assert ratios[0] > 1.2  # few ALPs of 0.3 GeV decay within 10 mm
+    assert ratios[2] == pytest.approx(1, abs=0.01)
 
 
 def _write(path, rng, n, first, *, signal, mode=None):
