@@ -26,13 +26,12 @@ from darksieve.workflow.table import CandidateTable
 if TYPE_CHECKING:
     from darksieve.evaluation.choosing import Chooser
     from darksieve.evaluation.full_limit import FullLimit
-    from darksieve.evaluation.gates import CutVariable, Gates
+    from darksieve.evaluation.gates import Gates
 
 log = logging.getLogger("darksieve")
 
 FORMAT = "darksieve-run-working-points/4"
 N_BOOTSTRAP = 25  # an error is known to 14 %
-_ROWS_OF_A_RANK, _SAME_ORDER = 20_000, 0.99
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
 
@@ -198,7 +197,7 @@ def choose(context: Context) -> None:
             attach_working_points(bundle_path(context, classifier), own)
             folder = bundle_path(context, classifier)
             record.wrote(folder / "bundle.json", folder / "working_points.json")
-        return _summary(document, len(masses))
+        return summary_of(document, len(masses))
 
     context.stage("optimise", depends_on, work)
 
@@ -221,6 +220,7 @@ def _channel_choice(
     from darksieve.evaluation.choosing import Chooser, check_kind
     from darksieve.evaluation.full_limit import FullLimit
     from darksieve.evaluation.gates import choose_gates
+    from darksieve.workflow.preselecting import cut_variables
 
     config = context.config
     wanted = config.working_points
@@ -254,44 +254,12 @@ def _channel_choice(
     chooser = chooser_of(scores)
     if len(own.scores) > 1 or wanted.preselection:
         n_categories = check_kind(wanted.kind, wanted.n_categories)
-        variables = _variables(config, own, scores.observable)
+        variables = cut_variables(config.working_points.preselection, own, scores.observable)
         gates = choose_gates(chooser, own.scores, limit, n_categories, variables=variables)
         own = own.select(gates.passed(scores.observable, own.columns, own.key))
         scores = ChannelScores(own, observable_of(context, channel))
         chooser = chooser_of(scores)
     return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel), gates)
-
-
-def _variables(
-    config: SearchConfig, table: CandidateTable, observable: NDArray[np.float64]
-) -> dict[str, CutVariable]:
-    """The preselection's columns of the candidates, and between which ends their edges lie."""
-    from darksieve.evaluation.gates import CutVariable
-    from darksieve.workflow.comparing import finite_variable
-
-    out = {}
-    background = table.is_background
-    for name, given in config.working_points.preselection.items():
-        place = f"working_points.preselection.{name}"
-        values = finite_variable(table, name, place)
-        _refuse_the_mass(values[background], observable[background], name, place)
-        out[name] = CutVariable(values, given.keep, given.low, given.high)
-    return out
-
-
-def _refuse_the_mass(values: NDArray, observable: NDArray, name: str, place: str) -> None:
-    """A cut on what is scanned would cut the spectrum off instead of the background."""
-    from scipy.stats import spearmanr
-
-    some = slice(None, None, max(len(values) // _ROWS_OF_A_RANK, 1))
-    if len(values) < 3 or np.ptp(values[some]) == 0:
-        return
-    rank = float(spearmanr(values[some], observable[some]).statistic)
-    if abs(rank) > _SAME_ORDER:
-        raise InputError(
-            f"{place}: {name!r} has the order of the scanned observable (rank correlation {rank:.3f} in the"
-            " background): a cut on it cuts the spectrum; name another column"
-        )
 
 
 def _document(
@@ -439,7 +407,7 @@ def yield_per_efficiency(context: Context, channel: str) -> float:
     return secondary
 
 
-def _summary(document: Mapping[str, Any], n_masses: int) -> str:
+def summary_of(document: Mapping[str, Any], n_masses: int) -> str:
     points = document["points"]
     if not points:
         return f"{n_masses} masses, no classifier: every candidate is kept"
@@ -450,5 +418,6 @@ def _summary(document: Mapping[str, Any], n_masses: int) -> str:
     if reached:
         text += f", {np.mean(reached):.1f} % of the score's ceiling"
     if len(reached) < len(of_masses):
-        text += f", next to no simulated background at {len(of_masses) - len(reached)}: no ceiling there"
+        few = f"{len(of_masses) - len(reached)} of {len(of_masses)}"
+        text += f", next to no simulated background at {few} points: no ceiling there"
     return text
