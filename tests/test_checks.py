@@ -28,11 +28,17 @@ def test_presets_pass(name):
         ("pseudo_data.settings.foo=1", r"pseudo_data\.settings\.foo: unknown key"),
         ("pseudo_data.inject.mass=20", "outside the scan"),
         ("pseudo_data.inject.mass=0.55", "is vetoed"),
+        ("interpolation.spacing=9", "interpolation.spacing is 9 GeV: 1 of its multiples"),
     ],
 )
 def test_what_would_fail_late_is_refused_at_once(override, message):
     with pytest.raises(InputError, match=message):
         check_search(load_config("gamma_alp", [override]))
+
+
+def test_interpolation_is_measured_of_networks_on_pairs_alone():
+    with pytest.raises(InputError, match="interpolation: no classifier is conditioned on the mass"):
+        check_search(load_config("b_to_k_alp", ["interpolation.spacing=1"]))
 
 
 def test_flat_samples_may_cover_the_scan_together():

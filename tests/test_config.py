@@ -120,3 +120,8 @@ def test_the_example_of_the_guide_is_a_valid_config(tmp_path):
     path = tmp_path / "guide.yaml"
     path.write_text(guide.split("```yaml\n")[1].split("```")[0])
     assert load_config(path).search == "my_alp"
+
+
+def test_the_reach_of_an_interpolation_leaves_masses_out():
+    with pytest.raises(InputError, match=r"reach is 0.3 GeV; it must be below a quarter of spacing, 1 GeV"):
+        load_config("gamma_alp", ["interpolation={spacing: 1, reach: 0.3}"])

@@ -32,6 +32,7 @@ SMALL = [
     "scan.range=[1.0, 3.0]",
     "scan.step_sigma=1.0",
     "scan.vetoes=[[1.2, 1.3]]",
+    "interpolation.spacing=1.0",
 ]
 ENTRY = "from darksieve.cli import main; main()"
 
@@ -227,3 +228,17 @@ def test_a_wrong_request_is_one_clear_error(folder, run, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_closure_of_the_mass_interpolation_is_a_page_of_the_report(run):
+    entry = json.loads((run / "interpolation.json").read_text())["classifiers"]["photons"]
+    assert entry["nodes"] == [1.0, 2.0, 3.0]
+    assert entry["reference"] == "network trained at all masses"  # several backgrounds: no exact ratio
+    kinds = {point["mass"]: point["kind"] for point in entry["points"]}
+    assert kinds == {1.0: "trained", 1.5: "between", 2.0: "trained", 2.5: "between", 3.0: "trained"}
+    for point in entry["points"]:
+        # some 2000 candidates of each class in a window: paired losses are known to some 0.003
+        assert abs(point["comparison"]["auc_loss"]) < 0.02 + 3 * point["comparison"]["auc_loss_error"]
+    report = (run / "report.html").read_text()
+    assert 'id="interpolation"' in report
+    assert (run / "figures" / "interpolation_photons.csv").is_file()

@@ -102,12 +102,14 @@ def _run_stages(context: Context, last: int) -> None:
         f for classifier in context.config.classifiers for f in features_of(context.config, classifier)
     )
     from darksieve.workflow.controls import score_controls
+    from darksieve.workflow.interpolating import close_interpolation
     from darksieve.workflow.understanding import understand_classifiers
 
     simulation = Simulation(context, Reading(context.config, features))
     train_classifiers(context, simulation)
     score_candidates(context, simulation)
     understand_classifiers(context, simulation)
+    close_interpolation(context, simulation)
     simulation.forget()
     score_controls(context, simulation)
     if last < STAGES.index("optimise"):

@@ -22,6 +22,7 @@ from darksieve.evaluation.published import published_names, published_ranges
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.context import beams_of
 from darksieve.workflow.correcting import lines_of
+from darksieve.workflow.interpolating import check_interpolation
 from darksieve.workflow.reading import Reading, channel_expression, classifier_expression
 from darksieve.workflow.samples import sample_with_files, simulation_arguments
 from darksieve.workflow.scoring import features_of
@@ -61,6 +62,7 @@ def check_search(config: SearchConfig) -> list[str]:
             raise InputError(f"{place}: {error}") from None
         features.extend(own)
         lines.append(f"classifier {classifier.name}: {classifier.model} on {len(own)} features")
+    check_interpolation(config)
     make_objective(config.working_points.objective)
     _check_cut_columns(config, derived)
     known_range = config.interpretation.published_range

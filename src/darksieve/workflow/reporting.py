@@ -14,6 +14,8 @@ from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.peak_report import peak_tables
+from darksieve.workflow.interpolating import STAGE as INTERPOLATE
+from darksieve.workflow.interpolating import interpolation_sections
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
@@ -52,6 +54,7 @@ def write_run_report(context: Context) -> None:
             _samples(context),
             *_controls(context, pictures),
             *_training(context, pictures),
+            *interpolation_sections(context, pictures),
             working_points_section(points, _figures(pictures, *PICTURES)),
             _limits(context, pictures),
             *published_sections(context, compared, _figures(pictures, PUBLISHED_PICTURE)),
@@ -77,6 +80,7 @@ def write_run_report(context: Context) -> None:
     stages = ["scan", "optimise", "score"]
     stages += [VALIDATE] if simulated else []
     stages += ["understand"] if context.config.classifiers else []
+    stages += [INTERPOLATE] if context.config.interpolation is not None else []
     depends_on = [
         context.key(*stages),
         context.config.interpretation.particle,

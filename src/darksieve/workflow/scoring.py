@@ -7,7 +7,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.models.feature_blocks import ROWS_PER_BLOCK
-from darksieve.progress import bar
+from darksieve.progress import Progress, bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.cascade import (
     applies_to,
@@ -39,6 +40,10 @@ from darksieve.workflow.reading import Reading, channel_expression
 from darksieve.workflow.samples import identity_of_inputs, read_simulation, simulated_names
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
+
+if TYPE_CHECKING:
+    from darksieve.training.fold_fit import OnFoldEpoch
+    from darksieve.training.history import TrainingHistory
 
 log = logging.getLogger("darksieve")
 
@@ -219,9 +224,6 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
     ]
 
     def work(record: StageRecord) -> str:
-        from darksieve.training.decorrelation import Decorrelation
-        from darksieve.training.folds_training import train_bundle
-
         path = bundle_path(context, classifier)
         checkpoints = context.run / "checkpoints" / classifier.name / sha256_of_json(identity)[:16]
         everything = simulation.events
@@ -238,27 +240,11 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
             )
 
         with bar(f"train {classifier.name}") as progress:
-            bundle, _, history = train_bundle(
+            bundle, history = fit_classifier(
+                context,
+                simulation,
+                classifier,
                 events,
-                model=classifier.model,
-                features=features_of(config, classifier),
-                n_folds=classifier.folds,
-                options=classifier.options,
-                seed=config.seed,
-                mass_column=config.scan.observable if config.candidates.pairings is not None else None,
-                observable=config.scan.observable,
-                matching=classifier.matching,
-                decorrelation=Decorrelation(
-                    tuple(classifier.decorrelate), **classifier.decorrelation.model_dump()
-                ),
-                max_rows=classifier.max_rows,
-                never_features=config.never_features,
-                missing=simulation.reading.may_be_missing,
-                calibrate=classifier.calibrate,
-                name=classifier.name,
-                config_hash=sha256_of_json(classifier.model_dump(mode="json")),
-                workers=min(context.workers, 2),
-                rows_per_block=ROWS_PER_BLOCK if _in_blocks(context, classifier, events) else None,
                 progress=progress,
                 on_epoch=on_epoch,
                 checkpoint_dir=checkpoints,
@@ -279,6 +265,47 @@ def _in_blocks(context: Context, classifier: ClassifierConfig, events: Events) -
     """Whether a classifier is fitted from blocks: a network is not where few rows of each class train it."""
     few = classifier.max_rows is not None and 2 * classifier.max_rows <= context.config.memory.max_candidates
     return on_disk(events) and not (few and classifier.model == "photon_network")
+
+
+def fit_classifier(
+    context: Context,
+    simulation: Simulation,
+    classifier: ClassifierConfig,
+    events: Events,
+    *,
+    progress: Progress | None = None,
+    on_epoch: OnFoldEpoch | None = None,
+    checkpoint_dir: Path | None = None,
+) -> tuple[Bundle, TrainingHistory]:
+    """A classifier of the config, fitted in folds on these candidates."""
+    from darksieve.training.decorrelation import Decorrelation
+    from darksieve.training.folds_training import train_bundle
+
+    config = context.config
+    bundle, _, history = train_bundle(
+        events,
+        model=classifier.model,
+        features=features_of(config, classifier),
+        n_folds=classifier.folds,
+        options=classifier.options,
+        seed=config.seed,
+        mass_column=config.scan.observable if config.candidates.pairings is not None else None,
+        observable=config.scan.observable,
+        matching=classifier.matching,
+        decorrelation=Decorrelation(tuple(classifier.decorrelate), **classifier.decorrelation.model_dump()),
+        max_rows=classifier.max_rows,
+        never_features=config.never_features,
+        missing=simulation.reading.may_be_missing,
+        calibrate=classifier.calibrate,
+        name=classifier.name,
+        config_hash=sha256_of_json(classifier.model_dump(mode="json")),
+        workers=min(context.workers, 2),
+        rows_per_block=ROWS_PER_BLOCK if _in_blocks(context, classifier, events) else None,
+        progress=progress,
+        on_epoch=on_epoch,
+        checkpoint_dir=checkpoint_dir,
+    )
+    return bundle, history
 
 
 def _flows(simulation: Simulation) -> dict[str, list[dict[str, Any]]]:
