@@ -28,15 +28,24 @@ def small_search(options):
     return config.model_copy(update={"samples": kept})
 
 
+def entry_of(run):
+    return json.loads((run / "metrics.json").read_text())["classifiers"]["photons"]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    run = tmp_path_factory.mktemp("plain") / "run"
+    run_chain(small_search("{epochs: 3}"), run, "train", workers=1)
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["expected_limit", "punzi"])
-def test_a_sensitivity_is_kept_as_the_loss_only_where_held_out_events_gain(loss, tmp_path):
-    plain = "{epochs: 3}"
-    tuned = f"{{epochs: 3, fine_tune: {loss}, fine_tune_epochs: 2, background_error: 0.001}}"
-    for name, options in (("plain", plain), ("tuned", tuned)):
-        run_chain(small_search(options), tmp_path / name, "train", workers=1)
-    folds = TrainingHistory.load(tmp_path / "tuned" / "bundles" / "photons" / "training.json").folds
-    bundles = [Bundle.load(tmp_path / name / "bundles" / "photons") for name in ("plain", "tuned")]
+def test_a_sensitivity_is_kept_as_the_loss_only_where_held_out_events_gain(loss, plain, tmp_path):
+    options = f"{{epochs: 3, fine_tune: {loss}, fine_tune_epochs: 2, background_error: 0.001}}"
+    run_chain(small_search(options), tmp_path / "run", "train", workers=1)
+    folds = TrainingHistory.load(tmp_path / "run" / "bundles" / "photons" / "training.json").folds
+    bundles = [Bundle.load(run / "bundles" / "photons") for run in (plain, tmp_path / "run")]
     X = bundles[0].examples
     for fold, before, after in zip(folds, *(bundle.classifiers for bundle in bundles), strict=True):
         record = fold.fine_tuning
@@ -47,7 +56,7 @@ def test_a_sensitivity_is_kept_as_the_loss_only_where_held_out_events_gain(loss,
         assert [e["train_loss"] for e in fold.epochs[:3]] == [e["train_loss"] for e in before.history_]
         same = np.array_equal(before.predict_proba(X), after.predict_proba(X))
         assert same != record["accepted"]
-    scores = pq.read_table(tmp_path / "tuned" / "scores" / "photons.parquet")["score"].to_numpy()
+    scores = pq.read_table(tmp_path / "run" / "scores" / "photons.parquet")["score"].to_numpy()
     assert np.isfinite(scores).all()
-    entry = json.loads((tmp_path / "tuned" / "metrics.json").read_text())["classifiers"]["photons"]
-    assert entry["auc"] > 0.75  # 0.84 at 2 GeV is the ceiling; a small training reaches 0.8
+    # what is kept gains in the limit, and what it gives up in AUC for that is little
+    assert entry_of(tmp_path / "run")["auc"] > entry_of(plain)["auc"] - 0.05

@@ -155,6 +155,34 @@ def test_metrics_of_a_classifier_have_their_documented_keys_and_fit_json():
     assert sum(shares) == pytest.approx(1)
 
 
+def test_what_is_left_where_the_scan_looks_is_told_beside_what_is_left_at_all():
+    rng = np.random.default_rng(3)
+    label = np.repeat([1, 0], 3000)
+    far = np.arange(6000) >= 4500  # background beyond the scan, which the score takes for signal
+    score = np.where(far, 0.99, rng.normal(size=6000) + label)
+    scores = Scores(
+        key=np.arange(6000, dtype=np.uint64),
+        sample=np.where(label == 1, "signal", "background"),
+        label=label,
+        weight=np.ones(6000),
+        observable=np.where(far, 2.0, 0.5),
+        fold=np.arange(6000) % 3,
+        score=score,
+    )
+    own = classifier_metrics(scores, n_bootstrap=20, within=~far)["by_process"]["background"]
+    left, error = (own["in_scan"][f"background_efficiency{which}"]["0.9"] for which in ("", "_error"))
+    # Φ(1.28 - 1) = 0.61 of a normal background, with the signal a unit higher
+    assert abs(left - 0.61) < 5 * error
+    assert own["background_efficiency"]["0.9"] == pytest.approx(0.5 + 0.5 * left, abs=0.01)
+    assert own["in_scan"]["n_candidates"] == 1500
+    nowhere = classifier_metrics(scores, n_bootstrap=5, within=np.zeros(6000, bool))["by_process"][
+        "background"
+    ]
+    assert nowhere["in_scan"] == {
+        "n_candidates": 0, "background_efficiency": {}, "background_efficiency_error": {}
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("score", "label", "weight", "message"),
     [

@@ -369,6 +369,7 @@ def classifier_metrics(
     n_bootstrap: int = 50,
     seed: int = 0,
     processes: Mapping[str, str] | None = None,
+    within: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """The entry of one classifier in ``metrics.json``, out of fold as the scores are.
 
@@ -377,11 +378,12 @@ def classifier_metrics(
         n_bootstrap: Replicates of the errors, by event.
         seed: Of the bootstrap.
         processes: Sample -> process, where several samples are one process; by default each is its own.
+        within: Rows that the scan looks at, shape (n,): of each process it is also told what is left there.
 
     Returns:
         auc, auc_error, folds, background_efficiency (by signal efficiency) and its errors, by_process (the
-        same for each background process alone, and its share of all background), sculpting. Numbers that
-        do not exist are None.
+        same for each background process alone, its share of all background, and with ``within`` what is left
+        ``in_scan``), sculpting. Numbers that do not exist are None.
 
     Raises:
         InputError: As for ``weighted_auc``.
@@ -409,6 +411,14 @@ def classifier_metrics(
             "background_efficiency_error": {name: _or_none(m.error) for name, m in left.items()},
         }
 
+    def in_scan(of_process: NDArray, of_signal: NDArray) -> dict[str, Any]:
+        found: dict[str, Any] = {"n_candidates": int(of_process.sum())}
+        weight = columns["weight"]
+        if weight[of_process].sum() > 0 and weight[of_signal].sum() > 0:
+            both = entry(np.flatnonzero(of_process | of_signal))
+            return found | {name: both[name] for name in both if name.startswith("background_efficiency")}
+        return found | {"background_efficiency": {}, "background_efficiency_error": {}}
+
     used = (label == 0) | (label == 1)
     result = entry(np.flatnonzero(used))
     result["folds"] = []
@@ -428,6 +438,8 @@ def classifier_metrics(
             "share_of_background": float(columns["weight"][this].sum() / background_sum),
             "n_candidates": int(this.sum()),
         }
+        if within is not None:
+            result["by_process"][str(name)]["in_scan"] = in_scan(this & within, within & (label == 1))
     result["sculpting"] = [
         {
             "signal_efficiency": s.signal_efficiency,

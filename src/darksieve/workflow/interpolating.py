@@ -20,8 +20,9 @@ from darksieve.models.likelihood_ratio import COLUMNS, log_likelihood_ratio
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.cascade import bundle_path, training_rows
 from darksieve.workflow.context import Context
+from darksieve.workflow.fitting import fit_classifier
 from darksieve.workflow.pictures import Pictures
-from darksieve.workflow.scoring import Simulation, fit_classifier
+from darksieve.workflow.scoring import Simulation, features_of
 
 STAGE = "interpolate"
 FORMAT = "darksieve-interpolation/1"
@@ -80,7 +81,9 @@ def _closure(
     learnt = everything.select(np.flatnonzero(rows & near(mass, nodes, asked.reach)))
     # folds are those of the search, so that candidates at the masses that train are scored by a model, too,
     # which has not seen their events
-    bundle, _ = fit_classifier(context, simulation, classifier, learnt)
+    bundle, _ = fit_classifier(
+        context, classifier, learnt, features_of(config, classifier), simulation.reading.may_be_missing
+    )
     wanted = rows & near(mass, [test.mass for test in tests], asked.reach) & _true_pairs(everything)
     events = everything.select(np.flatnonzero(wanted))
     exact = _exact_ratio(context, classifier, events)

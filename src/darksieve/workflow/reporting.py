@@ -198,12 +198,13 @@ def _training(context: Context, pictures: Pictures) -> list[ReportSection]:
         return []
     tables = []
     for name, entry in metrics.items():
-        rows: list[list[Cell]] = [["all backgrounds", entry["auc"], entry["auc_error"], *_left(entry)]]
+        rows: list[list[Cell]] = [["all backgrounds", entry["auc"], entry["auc_error"], *_left(entry), None]]
         rows += [
-            [process, own["auc"], own["auc_error"], *_left(own)]
+            [process, own["auc"], own["auc_error"], *_left(own), _left(own["in_scan"])[0]]
             for process, own in entry["by_process"].items()
         ]
         columns = ["background", "AUC", "± (bootstrap)", "left at 90 %", "left at 70 %", "left at 50 %"]
+        columns.append("left at 90 % where the scan looks")
         tables.append(
             Table(f"Classifier {name}, every event scored by a model that has not seen it", columns, rows)
         )

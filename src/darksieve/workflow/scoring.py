@@ -7,8 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +18,11 @@ from darksieve.datasets.best_candidate import BestCandidate, Multiplicity
 from darksieve.datasets.candidates import TRUE_PAIR_COLUMN
 from darksieve.datasets.cut_flow import Cut, CutFlow
 from darksieve.datasets.events import Events
-from darksieve.datasets.mapped_columns import on_disk, select_rows
+from darksieve.datasets.mapped_columns import select_rows
 from darksieve.datasets.weights import PolicyEffect
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
-from darksieve.models.feature_blocks import ROWS_PER_BLOCK
-from darksieve.progress import Progress, bar
+from darksieve.progress import bar
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.cascade import (
     applies_to,
@@ -36,16 +34,14 @@ from darksieve.workflow.cascade import (
 )
 from darksieve.workflow.context import Context, reading_document
 from darksieve.workflow.correcting import describe_corrections, identity_of_factors
+from darksieve.workflow.fitting import fit_classifier
 from darksieve.workflow.reading import Reading, channel_expression
 from darksieve.workflow.samples import identity_of_inputs, read_simulation, simulated_names
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
 
-if TYPE_CHECKING:
-    from darksieve.training.fold_fit import OnFoldEpoch
-    from darksieve.training.history import TrainingHistory
-
 log = logging.getLogger("darksieve")
+METRICS_FORMAT = "darksieve-metrics/2"  # what metrics.json tells: an earlier one is written anew
 
 
 def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
@@ -242,9 +238,10 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
         with bar(f"train {classifier.name}") as progress:
             bundle, history = fit_classifier(
                 context,
-                simulation,
                 classifier,
                 events,
+                features_of(config, classifier),
+                simulation.reading.may_be_missing,
                 progress=progress,
                 on_epoch=on_epoch,
                 checkpoint_dir=checkpoints,
@@ -261,51 +258,14 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
     context.stage(f"train.{classifier.name}", identity, work)
 
 
-def _in_blocks(context: Context, classifier: ClassifierConfig, events: Events) -> bool:
-    """Whether a classifier is fitted from blocks: a network is not where few rows of each class train it."""
-    few = classifier.max_rows is not None and 2 * classifier.max_rows <= context.config.memory.max_candidates
-    return on_disk(events) and not (few and classifier.model == "photon_network")
-
-
-def fit_classifier(
-    context: Context,
-    simulation: Simulation,
-    classifier: ClassifierConfig,
-    events: Events,
-    *,
-    progress: Progress | None = None,
-    on_epoch: OnFoldEpoch | None = None,
-    checkpoint_dir: Path | None = None,
-) -> tuple[Bundle, TrainingHistory]:
-    """A classifier of the config, fitted in folds on these candidates."""
-    from darksieve.training.decorrelation import Decorrelation
-    from darksieve.training.folds_training import train_bundle
-
-    config = context.config
-    bundle, _, history = train_bundle(
-        events,
-        model=classifier.model,
-        features=features_of(config, classifier),
-        n_folds=classifier.folds,
-        options=classifier.options,
-        seed=config.seed,
-        mass_column=config.scan.observable if config.candidates.pairings is not None else None,
-        observable=config.scan.observable,
-        matching=classifier.matching,
-        decorrelation=Decorrelation(tuple(classifier.decorrelate), **classifier.decorrelation.model_dump()),
-        max_rows=classifier.max_rows,
-        never_features=config.never_features,
-        missing=simulation.reading.may_be_missing,
-        calibrate=classifier.calibrate,
-        name=classifier.name,
-        config_hash=sha256_of_json(classifier.model_dump(mode="json")),
-        workers=min(context.workers, 2),
-        rows_per_block=ROWS_PER_BLOCK if _in_blocks(context, classifier, events) else None,
-        progress=progress,
-        on_epoch=on_epoch,
-        checkpoint_dir=checkpoint_dir,
-    )
-    return bundle, history
+def _in_scan(config: SearchConfig, events: Events, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which of these candidates lie where a channel scans, shape (n,)."""
+    found = np.zeros(len(rows), dtype=bool)
+    for channel in config.channels.values():
+        low, high = channel.range or config.scan.range
+        values = events[channel.observable or config.scan.observable][rows]
+        found |= (values >= low) & (values <= high)
+    return found
 
 
 def _flows(simulation: Simulation) -> dict[str, list[dict[str, Any]]]:
@@ -317,11 +277,12 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
     config = context.config
     trained = context.key(*(f"train.{classifier.name}" for classifier in config.classifiers))
     depends_on = [
+        METRICS_FORMAT,
         simulation.identity,
         trained,
         config.luminosity_fb,
-        {name: channel.observable for name, channel in config.channels.items()},
-        config.scan.observable,
+        {name: [channel.observable, channel.range] for name, channel in config.channels.items()},
+        [config.scan.observable, config.scan.range],
     ]
 
     def work(record: StageRecord) -> str:
@@ -394,7 +355,9 @@ def _write_scores(
     scores.save(path)
     config = context.config
     processes = {name: config.process_of(name) for name in config.samples}
-    entry = classifier_metrics(scores, n_bootstrap=20, seed=config.seed, processes=processes)
+    entry = classifier_metrics(
+        scores, n_bootstrap=20, seed=config.seed, processes=processes, within=_in_scan(config, events, rows)
+    )
     context.tracker.metrics(
         {f"{bundle.name}.auc": entry["auc"], f"{bundle.name}.auc_error": entry["auc_error"]}
     )
