@@ -16,7 +16,8 @@ from darksieve.models.likelihood_ratio import mean_ratio_in_mass
 from darksieve.training.mass_matching import match_masses
 
 TRAINED, BETWEEN, BEYOND = "trained", "between", "beyond"
-FEWEST_ROWS = 1000  # of each class in a window: scores are compared in a hundred bins
+FEWEST_ROWS = 1000  # of each class in a window
+N_BINS = 20  # of equal signal: with a hundred the few events of each would hide what is looked for
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,6 @@ def close_in_mass(
             if up_to_mass:
                 of_reference = of_reference - mean_ratio_in_mass(of_reference[~own], m[~own], w[~own])(m)
             w = w * match_masses(m, own, w).factor(m, own)
-            comparison = compare_scores(score[rows], of_reference, own, w, seed=seed)
+            comparison = compare_scores(score[rows], of_reference, own, w, n_bins=N_BINS, seed=seed)
         points.append(ClosurePoint(test.mass, test.kind, *counts, comparison))
     return points

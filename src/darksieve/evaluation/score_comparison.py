@@ -41,6 +41,7 @@ def compare_scores(
     is_signal: ArrayLike,
     weight: ArrayLike | None = None,
     *,
+    n_bins: int = N_BINS,
     n_bootstrap: int = 50,
     seed: int = 0,
 ) -> ScoreComparison:
@@ -54,6 +55,7 @@ def compare_scores(
         reference: Of the same rows, shape (n,), finite.
         is_signal: Shape (n,).
         weight: Not negative, shape (n,); 1 where absent.
+        n_bins: Of equal signal, in which the scores are used.
         n_bootstrap: Replicates; every row is an event of its own.
         seed: Of the bootstrap.
 
@@ -67,16 +69,16 @@ def compare_scores(
         if not np.isfinite(values).all():
             raise InputError(f"the {name} is NaN or infinite in {int((~np.isfinite(values)).sum())} rows")
     for name, rows in (("signal", signal), ("background", ~signal)):
-        if int(rows.sum()) < N_BINS:
+        if int(rows.sum()) < n_bins:
             raise InputError(
-                f"scores are compared on {N_BINS} bins: {int(rows.sum())} {name} rows are too few"
+                f"scores are compared on {n_bins} bins: {int(rows.sum())} {name} rows are too few"
             )
     orders = [np.argsort(values, kind="stable") for values in both]
     rng = np.random.default_rng(seed)
     found = []
     for replicate in range(n_bootstrap + 1):
         times = w if replicate == 0 else w * rng.poisson(1.0, len(w))
-        found.append([_auc_and_information(times[order], signal[order]) for order in orders])
+        found.append([_auc_and_information(times[order], signal[order], n_bins) for order in orders])
     values = np.array(found)  # (replicates, score or reference, AUC or information)
     loss = values[:, 1, 0] - values[:, 0, 0]
     ratio = np.sqrt(values[:, 0, 1] / values[:, 1, 1])
@@ -90,13 +92,13 @@ def compare_scores(
     )
 
 
-def _auc_and_information(weight: NDArray, signal: NDArray) -> tuple[float, float]:
+def _auc_and_information(weight: NDArray, signal: NDArray, n_bins: int) -> tuple[float, float]:
     """AUC, and Σ s²/b over bins of equal signal, of rows in rising order of the score."""
     s, b = np.where(signal, weight, 0.0), np.where(signal, 0.0, weight)
     below = np.cumsum(b)
     above_zero = np.cumsum(s)
     auc = float(s @ (below - 0.5 * b)) / (above_zero[-1] * below[-1])
-    edges = np.searchsorted(above_zero, above_zero[-1] * np.arange(1, N_BINS) / N_BINS)
+    edges = np.searchsorted(above_zero, above_zero[-1] * np.arange(1, n_bins) / n_bins)
     in_bins = np.diff(np.concatenate([[0.0], below[edges], [below[-1]]])) / below[-1]
     shares = np.diff(np.concatenate([[0.0], above_zero[edges], [above_zero[-1]]])) / above_zero[-1]
     least = 1.0 / len(weight)  # of a bin that happens to be empty, less than one event

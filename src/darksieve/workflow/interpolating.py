@@ -13,7 +13,7 @@ from darksieve.config import ClassifierConfig, InterpolationConfig, SearchConfig
 from darksieve.datasets.candidates import TRUE_PAIR_COLUMN
 from darksieve.datasets.events import Events
 from darksieve.errors import InputError
-from darksieve.evaluation.interpolation import FEWEST_ROWS, close_in_mass, near, nodes_and_tests
+from darksieve.evaluation.interpolation import FEWEST_ROWS, N_BINS, close_in_mass, near, nodes_and_tests
 from darksieve.evaluation.report import Cell, Figure, Link, ReportSection, Table
 from darksieve.models.bundle import Bundle
 from darksieve.models.likelihood_ratio import COLUMNS, log_likelihood_ratio
@@ -66,7 +66,7 @@ def close_interpolation(context: Context, simulation: Simulation) -> None:
         judged = [point for point in points if point["comparison"] is not None]
         return f"{len(judged)} of {len(points)} masses have candidates enough to be compared at"
 
-    depends_on = [FORMAT, trained, asked.model_dump(mode="json"), list(config.scan.range)]
+    depends_on = [FORMAT, N_BINS, trained, asked.model_dump(mode="json"), list(config.scan.range)]
     context.stage(STAGE, depends_on, work)
 
 
@@ -163,8 +163,9 @@ def interpolation_sections(context: Context, pictures: Pictures) -> list[ReportS
         "A network of the same options is trained on candidates near a few masses only, and compared there,"
         " midway between them and beyond the last. Both scores are of models that have not seen the events;"
         " background has the signal's masses in each window. A loss that is as large at the masses that train"
-        " is that of the smaller training, not of interpolation. The expected limit is that of the score used"
-        " in full where many background events are expected, without systematic uncertainties."
+        " is that of the smaller training, not of interpolation. The expected limit is that of the score in"
+        f" {N_BINS} categories of equal signal where many background events are expected, without systematic"
+        " uncertainties."
     )
     return [
         ReportSection(

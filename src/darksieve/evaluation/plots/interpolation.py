@@ -16,6 +16,7 @@ from darksieve.evaluation.plots.style import (
     Drawing,
     Stamp,
     as_floats,
+    fit_legend,
     new_panels,
     plain,
     stamp_axes,
@@ -73,7 +74,10 @@ def draw_closure(
                 )  # fmt: skip
         axes.set_ylabel(label)
     panels[1].set_xlabel("Mass [GeV]")
-    panels[0].legend(title=plain(f"against {reference}"), loc="best")
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    legend = panels[0].legend(title=plain(f"against {reference}"), loc="upper center", ncols=3)
+    fit_legend(panels[0], legend)
     stamp_axes(panels[0], stamp)
     table: dict[str, Any] = {
         "mass_gev": mass,
