@@ -13,9 +13,9 @@ from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSectio
 from darksieve.run_folder import StageRecord
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
-from darksieve.workflow.peak_report import peak_tables
 from darksieve.workflow.interpolating import STAGE as INTERPOLATE
 from darksieve.workflow.interpolating import interpolation_sections
+from darksieve.workflow.peak_report import peak_tables
 from darksieve.workflow.pictures import Pictures
 from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
