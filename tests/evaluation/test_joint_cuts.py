@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from darksieve.evaluation.boundaries import Boundaries
 from darksieve.evaluation.choosing import Chooser
 from darksieve.evaluation.comparisons import choose_global_threshold, compare_choices
 from darksieve.evaluation.joint_channels import choose_channels
@@ -112,13 +113,11 @@ def test_a_preselection_and_categories_are_better_together_than_categories_alone
     assert found.value[-1] < alone.value[-1] - 0.15
     category = joint_categories(found, chooser.grid, scored.observable, columns)
     assert set(np.unique(category)) == {0, 1, 2, 3}
-    cut = np.interp(scored.observable, chooser.grid, found.boundaries[0][:, 0])
-    assert (category[columns[:, 0] < cut - 1e-6] == 0).all()
-    edges = found.boundaries[1]
-    inside = (category > 0) & (
-        columns[:, 1] > np.interp(scored.observable, chooser.grid, edges[:, -1]) + 1e-6
+    cut, purest = (
+        Boundaries(chooser.grid, edges[:, -1:]).at(scored.observable)[:, 0] for edges in found.boundaries
     )
-    assert (category[inside] == 3).all()
+    assert (category[columns[:, 0] < cut] == 0).all()
+    assert (category[(category > 0) & (columns[:, 1] >= purest)] == 3).all()
 
 
 def test_channels_that_share_a_strength_are_chosen_together():
