@@ -28,6 +28,7 @@ COMMAND = "python -m benchmarks.continuum"
 FOLDS = 2
 WATCHED = ("Mbc", "deltaE")
 METHODS = ("none", "dropping", "planing", "penalty")
+RECOMMENDED = "penalty"  # held to the bars; the others are shown beside it
 EFFICIENCIES = (0.9, 0.7, 0.5)
 LOOSE = 0.02  # background efficiency at which the enrichment of the signal region is looked at
 N_BOOTSTRAP = 40
@@ -211,7 +212,7 @@ def decorrelation(sample: Candidates, scored: dict[str, Scored]) -> list[dict[st
     told = measure_leakage(sample.x[background], sample.features, sample.others["Mbc"][background], "Mbc")
     entries = [_entry(f"rank correlation of Mbc with its regression (± {told.error:.3f})", told.together)]
     for method, own in scored.items():
-        bar = method != "none"
+        bar = method == RECOMMENDED
         for variable in WATCHED:
             rho = rank_correlation(own.score[background], sample.others[variable][background])
             name = f"|rank correlation| of score and {variable} in background, {method}"
@@ -224,10 +225,11 @@ def decorrelation(sample: Candidates, scored: dict[str, Scored]) -> list[dict[st
         if bar:
             entry |= {"bar": 1.3, "passed": bool(1 / 1.3 <= ratio <= 1.3)}
         entries.append(entry)
-        if bar:
+        if method != "none":
             _, paired = bootstrap([scored["none"], own], region)
             loss = scored["none"].auc(region) - own.auc(region)
-            entries.append(_entry(f"loss of AUC in the region, {method} (± {paired:.4f})", loss, 0.002))
+            name = f"loss of AUC in the region, {method} (± {paired:.4f})"
+            entries.append(_entry(name, loss, 0.002 if bar else None))
     return entries
 
 
