@@ -204,7 +204,7 @@ class Pictures:
             good = np.isfinite(curve.masses) & np.isfinite(curve.expected())
             if not good.any():
                 continue
-            decay = "" if fit.reference is None else f" of B → {fit.reference} a"
+            decay = f", {fit.name} alone" if fit.reference is None else f" of B → {fit.reference} a"
             self.keep(
                 fit.file_name("limits", ""),
                 brazil_band.draw_limits(
