@@ -12,9 +12,12 @@ mass, so that neither score gains by selecting in mass.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -40,6 +43,7 @@ from darksieve.evaluation.score_comparison import ScoreComparison, compare_score
 from darksieve.models.estimator import PHOTON_FEATURES, make_classifier
 from darksieve.models.likelihood_ratio import log_likelihood_ratio, mean_ratio_in_mass
 from darksieve.models.photon_columns import SET_FEATURES
+from darksieve.models.photon_network import PhotonNetwork
 from darksieve.training.mass_matching import match_masses
 
 COMMAND = "python -m benchmarks.networks"
@@ -55,6 +59,7 @@ ARCHITECTURES: dict[str, tuple[tuple[str, ...], dict[str, Any], int, float]] = {
     "attention": (SET_FEATURES, {"architecture": "attention", "epochs": 4}, 2, 120.0),
 }
 PARTS = ("ceiling", "sculpting", "interpolation", "speed")
+PROCESSES = 2
 LARGEST_ERROR = 0.4  # of a difference of spurious signals, in units of what it is held to
 Entry = dict[str, Any]
 
@@ -204,10 +209,10 @@ def interpolation(
     """Losses between masses of networks that were trained at a few."""
     sqrt_s = settings.beams.sqrt_s
     entries = []
-    for nodes, tests, bar, name in (
+    for nodes, at, bar, name in (
         (
             NODES,
-            {m: _test(settings, m, n_test) for m in MIDWAY},
+            tests(settings, MIDWAY, n_test),
             0.001,
             "trained 1 GeV apart, midway between",
         ),
@@ -218,7 +223,7 @@ def interpolation(
             signal_candidates(settings, 410_000_000, masses=nodes), n_node * len(nodes), in_range
         )
         network, _, _ = train(background, signal, weight=weight)
-        found = {mass: compared(network, test, sqrt_s) for mass, test in tests.items()}
+        found = {mass: compared(network, test, sqrt_s) for mass, test in at.items()}
         entries += [
             _worst(f"mlp {name}: loss of AUC", found, lambda c: c.auc_loss, bar, 1, "interpolation"),
             _worst(
@@ -233,7 +238,7 @@ def interpolation(
     return entries
 
 
-def _test(settings: PhotonSettings, mass: float, n: int) -> Window:
+def _test(settings: PhotonSettings, mass: float, *, n: int) -> Window:
     return window(settings, mass, n_background=n, n_signal=n, seed=70_000_000 + round(1000 * mass))
 
 
@@ -246,28 +251,45 @@ def sculpting(
         n: Effective background candidates within ± 20 σ for the spurious signal itself.
         share_of_bar: Largest Monte-Carlo error of the difference, in units of what it is held to.
     """
-    entries = []
-    for mass, bar in SCULPTING_MASSES.items():
-        width, seed = resolution(mass), 80_000_000 + round(1000 * mass)
-        test = window(settings, mass, n_background=n, n_signal=50_000, seed=seed, n_sigma=20)
-        cuts, efficiency, mean = best_cuts(test, width, partial(logits, network), settings.beams.sqrt_s)
-        found = spurious_signals(test, cuts, width)
-        difference, error, n_events = difference_on_same_events(
-            settings, test, cuts, mean, width, largest_error=share_of_bar * bar, seed=seed
-        )
-        entries.append(
-            _number(
-                f"sculpting at {mass:g} GeV: spurious signal of the network less the likelihood ratio's (σ)",
-                abs(difference), bar, above=False, part="sculpting",
-                difference=difference, error=error, n_events=n_events,
-                signal_efficiency=efficiency, n_effective=test.n_effective,
-                network=found["network"][0], network_error=found["network"][1],
-                likelihood_ratio=found["likelihood_ratio"][0],
-                likelihood_ratio_error=found["likelihood_ratio"][1],
-            )
-        )  # fmt: skip
-        say(entries[-1])
-    return entries
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(folder)
+        at = partial(_sculpting_at, settings=settings, folder=folder, n=n, share_of_bar=share_of_bar)
+        return spread(at, SCULPTING_MASSES)
+
+
+def _sculpting_at(
+    mass: float, *, settings: PhotonSettings, folder: str, n: int, share_of_bar: float
+) -> Entry:
+    network, bar = PhotonNetwork.load(folder), SCULPTING_MASSES[mass]
+    width, seed = resolution(mass), 80_000_000 + round(1000 * mass)
+    test = window(settings, mass, n_background=n, n_signal=50_000, seed=seed, n_sigma=20)
+    cuts, efficiency, mean = best_cuts(test, width, partial(logits, network), settings.beams.sqrt_s)
+    found = spurious_signals(test, cuts, width)
+    difference, error, n_events = difference_on_same_events(
+        settings, test, cuts, mean, width, largest_error=share_of_bar * bar, seed=seed
+    )
+    entry = _number(
+        f"sculpting at {mass:g} GeV: spurious signal of the network less the likelihood ratio's (σ)",
+        abs(difference), bar, above=False, part="sculpting",
+        difference=difference, error=error, n_events=n_events,
+        signal_efficiency=efficiency, n_effective=test.n_effective,
+        network=found["network"][0], network_error=found["network"][1],
+        likelihood_ratio=found["likelihood_ratio"][0],
+        likelihood_ratio_error=found["likelihood_ratio"][1],
+    )  # fmt: skip
+    say(entry)
+    return entry
+
+
+def spread(function: Callable[[float], Any], masses: Iterable[float]) -> list[Any]:
+    """A function of each mass, two at a time in processes of their own."""
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(function, masses))
+
+
+def tests(settings: PhotonSettings, masses: Sequence[float], n: int) -> dict[float, Window]:
+    """Windows with so many (effective) candidates of each class."""
+    return dict(zip(masses, spread(partial(_test, settings, n=n), masses), strict=True))
 
 
 def speed(network: Any, n: int) -> list[Entry]:
@@ -303,7 +325,7 @@ def measure(
     n_train: int = 400_000,
     n_test: int = 100_000,
     n_node: int = 60_000,
-    n_sculpting: int = 500_000,
+    n_sculpting: int = 300_000,
 ) -> list[Entry]:
     """Entries of ``figures.json``.
 
@@ -319,7 +341,7 @@ def measure(
     entries: list[Entry] = []
     windows: dict[float, Window] = {}
     if {"ceiling", "interpolation"} & set(parts):
-        windows = {mass: _test(settings, mass, n_test) for mass in MASSES}
+        windows = tests(settings, MASSES, n_test)
     networks = {}
     if {"ceiling", "sculpting", "speed"} & set(parts):
         background = collect(qed_candidates(settings, 1_000_000), n_train, in_range)
