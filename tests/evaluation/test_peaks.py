@@ -1,5 +1,7 @@
 """Peaks of a sample with several are found at their known places, and what is not of them stays smooth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,24 @@ def test_shares_look_only_where_there_are_data():
     assert (inside[:2] > 0.9).all()
     assert inside[2] == 0
     np.testing.assert_array_equal(peak_shares(values, -weights, peak, (0.0, 6.0)), 0)
+
+
+def test_a_peak_of_too_few_candidates_to_be_fitted_has_the_shape_of_a_signal(common):
+    rng = np.random.default_rng(5)
+    few = candidates(rng, 16, 0)
+    of_first = (few.sample != "two_body") | (few.families["decay"] == 1)
+    few = replace(
+        few,
+        **{
+            name: getattr(few, name)[of_first]
+            for name in ("observable", "mass", "weight", "label", "is_data", "sample", "category")
+        },
+        families={},
+    )
+    weights, peaks = split_peaks(few, common, 1, peaking=["two_body"], uncertainty=0.2)
+    (peak,) = peaks[1]
+    assert peak.shape.sigma == pytest.approx(SIGMA, rel=0.1)
+    assert peak.shape.mean == pytest.approx(PLACES[1] ** 2, abs=5 * SIGMA / np.sqrt(16))
+    assert peak.expected == pytest.approx(2.0 * 16)
+    assert peak.uncertainty == pytest.approx(np.hypot(0.2, 1 / 4), rel=0.05)
+    assert weights.sum() == pytest.approx(2.0 * 1000)

@@ -1,9 +1,10 @@
 """Narrow peaks in a simulated background: what is taken for one, and what is left to the smooth part.
 
-Two kinds of samples peak. All candidates of one kind near its fullest bin are one peak, whose shape is fitted
-to them. Another kind holds many decays, each with a peak at a place that is known, told apart by a branch;
-few candidates of each pass, so its shape is that of a signal of that mass, and each candidate belongs to the
-peak with the probability that a mixture of peak and flat rest gives it. The rest stays in the smooth part.
+Two kinds of samples peak. All candidates of one kind near its fullest bin are one peak, whose shape is
+fitted to them, or is that of a signal there where they are too few. Another kind holds many decays, each
+with a peak at a place that is known, told apart by a branch; few candidates of each pass, so its shape
+is that of a signal of that mass, and each candidate belongs to the peak with the probability that a
+mixture of peak and flat rest gives it. The rest stays in the smooth part.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ from darksieve.datasets.weights import effective_events
 from darksieve.evaluation.correction_sizes import Correction, yield_sizes
 from darksieve.evaluation.crystal_ball import CrystalBall
 from darksieve.evaluation.signal_shape import SignalShape, peak_position, peak_slope
-from darksieve.evaluation.smooth_background import PeakingBackground, fit_peaking_background
+from darksieve.evaluation.smooth_background import (
+    MINIMUM_PEAK_EVENTS,
+    PeakingBackground,
+    fit_peaking_background,
+)
 
 if TYPE_CHECKING:
     from darksieve.evaluation.scan_channels import CommonResolution, ScanCandidates
@@ -69,8 +74,8 @@ def split_peaks(
         n_categories: Number of categories.
         peaking: Samples of one peak each.
         known: Peaks of samples with several.
-        uncertainty: Relative, of the normalisation of each peak; of known ones that of their simulation comes
-            on top.
+        uncertainty: Relative, of the normalisation of each peak; that of their simulation comes on top where
+            it is small.
         corrections: What was applied to the weights.
 
     Returns:
@@ -99,11 +104,12 @@ def split_peaks(
                 of_category.append(replace(own, sizes=sizes))
                 continue
             if pooled is None:
-                pooled = fit_peaking_background(
-                    candidates.observable[rows], candidates.weight[rows], name=sample, uncertainty=uncertainty
-                )
+                pooled = _pooled_shape(candidates, common, rows, sample)
+            relative = float(np.sqrt(np.sum(weight**2)) / weight.sum())
             of_category.append(
-                PeakingBackground(sample, pooled.shape, float(weight.sum()), uncertainty, sizes)
+                PeakingBackground(
+                    sample, pooled, float(weight.sum()), float(np.hypot(uncertainty, relative)), sizes
+                )
             )
     limits = (float(common.edges[0]), float(common.edges[-1]))
     for peak in known:
@@ -130,6 +136,22 @@ def split_peaks(
                 )
             )
     return weights, {c: tuple(of_category) for c, of_category in peaks.items()}
+
+
+def _pooled_shape(
+    candidates: ScanCandidates, common: CommonResolution, rows: NDArray[np.bool_], sample: str
+) -> CrystalBall:
+    """Shape of the peak of all categories together; that of a signal there if they are too few to fit it."""
+    observable, weight = candidates.observable[rows], candidates.weight[rows]
+    if effective_events(weight) >= MINIMUM_PEAK_EVENTS:
+        return fit_peaking_background(observable, weight, name=sample, uncertainty=0.0).shape
+    order = np.argsort(observable)
+    middle = int(np.searchsorted(np.cumsum(weight[order]), 0.5 * weight.sum()))
+    place = float(observable[order][min(middle, len(order) - 1)])
+    masses = np.linspace(*common.shape.mass_range, 1001)
+    return shape_of_peak(
+        common.shape, float(np.interp(place, peak_position(masses, common.shape.position), masses))
+    )
 
 
 def rows_in_peak(candidates: ScanCandidates, common: CommonResolution, sample: str) -> NDArray[np.bool_]:

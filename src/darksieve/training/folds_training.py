@@ -328,7 +328,7 @@ def _calibration(
         score,
         events.is_signal[held_out],
         plan.weight[plan.validation],
-        place=f"{place}, fold {plan.fold}",
+        place=place,
     )
 
 
