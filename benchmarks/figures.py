@@ -1,6 +1,6 @@
 """Every figure that darksieve holds itself to: measured anew, written to figures.json, shown as a table.
 
-    python -m benchmarks.figures                 all of them (about half an hour on two quiet cores)
+    python -m benchmarks.figures                 all of them (some two hours on two quiet cores)
     python -m benchmarks.figures networks chain  some of them
 
 Each benchmark runs in a process of its own, so that one that fails, or needs much memory, spoils no other.

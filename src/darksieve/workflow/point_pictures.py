@@ -100,10 +100,10 @@ def draw_channel_sculpting(
     together = {name: _numbers(values) for name, values in entry["together"].items()}
     if not np.isfinite(together["in_sigma"]).any():
         return {}
-    curves = {"after the cuts": together["in_sigma"], "of it by the cuts": together["difference_in_sigma"]}
+    curves = {"after the cuts": together["in_sigma"], "made by the cuts": together["difference_in_sigma"]}
     errors = {
         "after the cuts": together["in_sigma_error"],
-        "of it by the cuts": together["difference_in_sigma_error"],
+        "made by the cuts": together["difference_in_sigma_error"],
     }
     drawing = draw_sculpting(
         together["masses"], curves, errors, stamp=stamp, worrying=WORRYING, vetoes=vetoes

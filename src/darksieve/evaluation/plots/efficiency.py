@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from darksieve.evaluation.plots.axes import (
     MASS_LABEL,
@@ -65,7 +65,16 @@ def draw_curves(
             table[f"{prefix}_{name}_error"] = error
             x, ends = with_gaps(points, np.stack([values - error, values + error]), gaps)
             axes.fill_between(x, ends[0], ends[1], color=colour, alpha=0.2, linewidth=0)
+            alone = _without_neighbours(y)  # no band is drawn of a single point
+            half = 0.5 * (ends[1] - ends[0])[alone]
+            axes.errorbar(x[alone], y[alone], half, fmt="o", markersize=3.5, color=colour, capsize=2)
     return axes, table, shown, points
+
+
+def _without_neighbours(values: Floats) -> NDArray[np.bool_]:
+    """Where a value stands between two that are absent, shape (n,), bool."""
+    there = np.concatenate([[False], np.isfinite(values), [False]])
+    return there[1:-1] & ~there[:-2] & ~there[2:]
 
 
 def finish(
