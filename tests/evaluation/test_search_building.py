@@ -268,6 +268,22 @@ def test_channels_with_ranges_and_observables_of_their_own_share_the_scan():
     assert document.points[2].channels["high"].background.order == 3
 
 
+def test_a_category_without_signal_at_an_end_sees_no_hypothesis_there(candidates, common):
+    category = np.where((candidates.category == 2) & (candidates.mass > 2.4), 0, candidates.category)
+    fewer = replace(candidates, category=category)
+    rows = fewer.label == 1
+    efficiency = fit_signal_efficiency(
+        fewer.mass[rows], fewer.weight[rows], category[rows], 2, mass_range=GENERATED_RANGE
+    )
+    pieces = make_channels(
+        fewer, common, name="all", n_categories=2, efficiency=efficiency, yield_per_efficiency=LUMINOSITY
+    )
+    document = build_search_model(pieces, [1.0, 2.7], parameter=PARAMETER)
+    assert [list(p.channels) for p in document.points] == [["all_1", "all_2"], ["all_1"]]
+    with pytest.raises(InputError, match=r"channel all_1: mass 3\.05 GeV lies outside the simulated signal"):
+        build_search_model(pieces, [3.05], parameter=PARAMETER)
+
+
 def test_a_mass_outside_the_simulated_signal_is_refused(channels):
     with pytest.raises(InputError, match="outside the simulated signal"):
         build_search_model(channels, [3.05], parameter=PARAMETER)

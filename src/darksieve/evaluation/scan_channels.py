@@ -267,13 +267,23 @@ def make_channels(
                 squares=squares,
                 peaks=peaks[c],
                 counts=counts,
-                mass_range=mass_range,
+                mass_range=_range_of_category(shapes[c], common.shape, mass_range),
                 background=background,
                 selection=name,
                 sizes=_signal_sizes(candidates, signal & (candidates.category == c), corrections),
             )
         )
     return tuple(channels)
+
+
+def _range_of_category(own: SignalShape, common: SignalShape, mass_range: Interval | None) -> Interval | None:
+    """Hypotheses that a category sees: not those at an end where all of the simulated signal is in others."""
+    low, high = (-np.inf, np.inf) if mass_range is None else mass_range
+    if own.mass_range[0] > common.mass_range[0]:
+        low = max(low, own.mass_range[0])
+    if own.mass_range[1] < common.mass_range[1]:
+        high = min(high, own.mass_range[1])
+    return (low, high) if np.isfinite([low, high]).any() else None
 
 
 def smooth_backgrounds(
