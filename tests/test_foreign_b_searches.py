@@ -368,7 +368,7 @@ class TestFourKaonModes:
     ("override", "message"),
     [
         ("samples.known.peaking.by=whihc", "whihc"),
-        ("samples.known.peaking.peaks.D0_pi.channels=[pj]", "did you mean 'pi'"),
+        ("samples.known.peaking.peaks.D0_pi.channels=[pj]", "did you mean 'p'"),
         ("samples.sig.peaking=true", "peaking is for backgrounds"),
         ("samples.known.peaking.peaks={}", "peaks"),
         ("scan.nuisances.named.kaon.sizes={pi: 0.1}", "'pi' is none of its channels"),

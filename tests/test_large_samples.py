@@ -12,7 +12,7 @@ from darksieve.config_loading import load_config
 from darksieve.errors import InputError
 from darksieve.models.bundle import Bundle
 from darksieve.models.photon_network import PhotonNetwork
-from darksieve.workflow import scoring
+from darksieve.workflow import fitting
 from darksieve.workflow.candidates_file import write_candidates
 from darksieve.workflow.chain import run_chain
 from darksieve.workflow.tuning import tune_classifier
@@ -77,8 +77,8 @@ def test_a_search_of_more_candidates_than_memory_may_hold_gives_the_same_documen
         was_on_disk.append(real(events))
         return was_on_disk[-1]
 
-    real = scoring.on_disk
-    monkeypatch.setattr(scoring, "on_disk", watched)
+    real = fitting.on_disk
+    monkeypatch.setattr(fitting, "on_disk", watched)
     scores, metrics, bundle = trained(folder, "on_disk", "memory.max_candidates=1000")
     assert was_on_disk == [True]
     whole, of_whole, in_memory = trained(folder, "in_memory")
@@ -142,9 +142,9 @@ def test_what_needs_all_candidates_in_memory_says_so(folder):
 
 def test_few_candidates_of_many_rows_are_taken_into_memory(folder, monkeypatch):
     was_on_disk = []
-    real = scoring.on_disk
+    real = fitting.on_disk
     monkeypatch.setattr(
-        scoring, "on_disk", lambda events: was_on_disk.append(real(events)) or was_on_disk[-1]
+        fitting, "on_disk", lambda events: was_on_disk.append(real(events)) or was_on_disk[-1]
     )
     few = ("memory.max_candidates=3000", "candidates.select=x > 0.9")
     scores, _, _ = trained(folder, "few", *few)

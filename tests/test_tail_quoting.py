@@ -18,9 +18,11 @@ def limit(signal, background):
 
 
 def channel(selection, signal, seen=(True, True)):
-    return SimpleNamespace(
-        selection=selection, yield_per_unit=lambda m: np.full(len(m), signal), sees=lambda m: np.array(seen)
-    )
+    def yields(masses):
+        assert set(masses) <= set(MASSES[list(seen)])  # beyond the end of a decay there is no answer
+        return np.full(len(masses), signal)
+
+    return SimpleNamespace(selection=selection, yield_per_unit=yields, sees=lambda m: np.array(seen))
 
 
 def points(selection, category, factors, more=1.0, n_background=100.0):

@@ -62,7 +62,9 @@ def tail_spread_of(
         here = [own.get(round(float(mass), 9)) for mass in masses]
         usable = np.array([p is not None and p["n_background"] is not None for p in here])
         usable &= channel.sees(masses)
-        signal.append(np.where(usable, channel.yield_per_unit(masses), 0.0))
+        expected = np.zeros(len(masses))
+        expected[usable] = channel.yield_per_unit(masses[usable])  # beyond the end of a decay there is none
+        signal.append(expected)
         background.append([p["n_background"] if u and p else 1.0 for p, u in zip(here, usable, strict=True)])
         tails.append([tail_background_of(p) if u and p else _NONE for p, u in zip(here, usable, strict=True)])
         wanted = [p["more_simulation"] if u and p else None for p, u in zip(here, usable, strict=True)]
