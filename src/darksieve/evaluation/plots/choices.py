@@ -150,7 +150,8 @@ def draw_losses(
     values = values[np.isfinite(values) & (values > 0)]
     top = float(values.max()) if len(values) else 2.0
     axes.set_ylim(min(0.95, float(values.min()) * 0.98 if len(values) else 0.95), top ** (1.35) * 1.1)
-    ticks = [t for t in (1, 1.1, 1.2, 1.5, 2, 3, 5, 10) if t <= top * 1.3]
+    marks = (1, 1.1, 1.2, 1.5, 2, 3, 5, 10) if top < 3 else (0.5, 1, 2, 5, 10, 20, 50, 100)
+    ticks = [t for t in marks if axes.get_ylim()[0] <= t <= top * 1.3]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_ylabel(f"Expected limit over that of {best}")
