@@ -101,3 +101,13 @@ def test_bins_are_filled_equally_up_to_the_ends_where_scores_fall_fast():
             share = level / 120
             # 60 000 rows over about twenty effective parameters; an end has one side only: √2 of that
             assert abs(kept[level - 1] - share) < 5 * np.sqrt(2 * share * (1 - share) / 3000)
+
+
+def test_candidates_of_one_score_stay_in_one_bin():
+    rng = np.random.default_rng(8)
+    mass = rng.uniform(1, 3, 8000)
+    values = np.array([0.1, 0.3, 0.5, 0.7, 0.9])  # as of few small trees
+    score = rng.choice(values, len(mass), p=[0.1, 0.1, 0.2, 0.2, 0.4])
+    quantiles = fit_signal_quantiles(mass, score, np.ones(len(mass)))
+    of_purest = quantiles.bins(mass, score)[score == 0.9]
+    assert np.bincount(of_purest).max() > 0.95 * len(of_purest)

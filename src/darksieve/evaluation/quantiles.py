@@ -20,6 +20,7 @@ from darksieve.errors import InputError
 _ROWS_PER_NODE = 400
 _MAX_NODES = 160
 _MIDDLE = np.linspace(0.9, 0.1, 9)  # quantiles whose mean is the middle of the scores
+_CONTINUOUS = 0.5  # share of scores that differ from all others: those of few small trees have many ties
 _LIKE_LEVELS = 0.4  # in the normal quantile: levels so far apart share their smoothness
 
 
@@ -104,10 +105,10 @@ def fit_signal_quantiles(
 ) -> SignalQuantiles:
     """Signal quantile curves of the score from simulation at any masses.
 
-    The middle of the scores as a smooth curve in mass is taken off first: where scores move fast, a group of
-    neighbouring masses would mix the scores of many. Then weighted quantiles in such groups (each mass by
-    itself where few masses were generated), and one penalised spline in mass for every level, as smooth as
-    leaving out groups allows for that level and its neighbours.
+    The middle of the scores as a smooth curve in mass is taken off first, unless they take few values: where
+    scores move fast, a group of neighbouring masses would mix the scores of many. Then weighted quantiles in
+    such groups (each mass by itself where few masses were generated), and one penalised spline in mass for
+    every level, as smooth as leaving out groups allows for that level and its neighbours.
 
     Args:
         mass: Generated mass of signal candidates in GeV, shape (n,).
@@ -143,11 +144,12 @@ def fit_signal_quantiles(
         grid = grid + np.array([-1e-6, 1e-6])
     counts = np.array([weight[g].sum() ** 2 / np.sum(weight[g] ** 2) for g in groups])
     stretch = _stretch(grid[0], grid[-1])
+    is_continuous = len(distinct) > _CONTINUOUS * len(score)  # to take a trend off would tear ties apart
     best: tuple[float, NDArray] | None = None
     for scale in _scales(score, weight):
         on_scale = np.interp(score, *scale)
         middle = np.zeros(len(grid))
-        for quantiles in (_MIDDLE, _MIDDLE, 1 - levels):
+        for quantiles in (_MIDDLE, _MIDDLE, 1 - levels) if is_continuous else (1 - levels,):
             left = on_scale - np.interp(observable, grid, middle)
             values = np.stack([_weighted_quantiles(left[g], weight[g], quantiles) for g in groups])
             error, smooth = _smooth_in_mass(stretch(nodes), values, counts, stretch(grid))

@@ -93,6 +93,23 @@ def quoted_fine_table(
         n_bootstrap: Replicates.
         seed: Of the bootstrap.
     """
+    shares, efficiency = np.zeros((len(nodes), n_bins)), np.zeros(len(nodes))
+    if len(rows.signal_mass):
+        shares = _signal_shares(rows, signal_bins, n_bins, nodes)
+        of_all = efficiency_of_all(rows, mass_range)
+        low, high = of_all.mass_range
+        there = (nodes >= low) & (nodes <= high)  # a category may have signal at some masses only
+        efficiency[there] = of_all(nodes[there])[0]
+    return fine_table(
+        rows.background_rows(bins, n_bins + 1), efficiency[:, None] * shares, nodes, node_width,
+        n_replicates=n_bootstrap, seed=seed,
+    )  # fmt: skip
+
+
+def _signal_shares(
+    rows: ScoredRows, signal_bins: NDArray, n_bins: int, nodes: NDArray
+) -> NDArray[np.float64]:
+    """Share of the signal in each bin at each node, smooth in mass, shape (n_nodes, n_bins)."""
     order = np.argsort(rows.signal_mass, kind="stable")
     in_bins = signal_bins[order]
     weight = rows.signal_weight[order]
@@ -110,11 +127,7 @@ def quoted_fine_table(
         ]
     )
     shares, _ = smooth_shares(counts, order=choose_order(counts, (0, 1, 2, 3)))
-    efficiency = efficiency_of_all(rows, mass_range)(nodes)[0]
-    return fine_table(
-        rows.background_rows(bins, n_bins + 1), efficiency[:, None] * shares, nodes, node_width,
-        n_replicates=n_bootstrap, seed=seed,
-    )  # fmt: skip
+    return shares
 
 
 @dataclass(frozen=True, eq=False)
