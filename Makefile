@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= runs/demo
 
-.PHONY: help install demo test lint figures clean
+.PHONY: help install demo test test-long lint figures clean
 
 help:
 	@echo "make demo     install, simulate e+e- -> gamma a(->gamma gamma) at 10/fb, train, choose, scan, report"
-	@echo "make test     install, lint, type-check and run every test"
+	@echo "make test     install, lint, type-check and run the tests"
+	@echo "make test-long  the few tests that take longest"
 	@echo "make figures  run the benchmarks and write figures.json with a readable table"
 
 # The stamp makes a second call free; constraints.txt pins the versions that were tested.
@@ -31,7 +32,10 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not long"
+
+test-long: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 figures: install
 	$(BIN)/python -m pip install --quiet --prefer-binary -c constraints.txt -e ".[test,bench]"

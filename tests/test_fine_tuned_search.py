@@ -40,6 +40,7 @@ def plain(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["expected_limit", "punzi"])
 def test_a_sensitivity_is_kept_as_the_loss_only_where_held_out_events_gain(loss, plain, tmp_path):
     options = f"{{epochs: 3, fine_tune: {loss}, fine_tune_epochs: 2, background_error: 0.001}}"

@@ -133,6 +133,7 @@ def test_a_second_run_redoes_nothing_and_a_change_redoes_what_depends_on_it(fold
     )  # as it was, for the other tests
 
 
+@pytest.mark.long
 def test_a_training_that_is_killed_resumes_to_the_same_scores(folder, run):
     killed = folder / "killed"
     process = subprocess.Popen(

@@ -67,6 +67,7 @@ def test_a_momentum_that_every_event_has_may_not_be_nan(few_signal_events, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_search_with_the_set_network_rejects_what_the_leading_order_lacks(tmp_path):
     """Four photons and fake clusters are rejected at 90 % signal efficiency, and it is reported."""
     sizes = {"signal": 8000, "qed_3gamma": 5000, "qed_4gamma": 2000, "gamma_gamma": 5000}

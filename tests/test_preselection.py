@@ -104,6 +104,7 @@ def test_columns_that_no_one_may_see_are_not_cut_on(folder, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_chosen_is_what_is_scanned_written_and_applied(folder, monkeypatch):
     import uproot
 
