@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from darksieve.config_types import CustomBeams, Positive, Section
+from darksieve.config.fields import CustomBeams, Positive, Section
 
 
 class PeriodConfig(Section):

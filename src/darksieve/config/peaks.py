@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from darksieve.config_types import Name, Positive, Section
+from darksieve.config.fields import Name, Positive, Section
 from darksieve.errors import nearest
 
 

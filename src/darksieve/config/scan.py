@@ -1,0 +1,81 @@
+"""Sections of a config about the scan: its channels, masses, background and nuisances."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from darksieve.config.fields import Fraction, Hadron, Interval, Name, NonNegative, Positive, Section
+
+
+class BackgroundConfig(Section):
+    """The smooth background of a window; a list of families in ``family`` is not accepted here."""
+
+    family: Literal["chebyshev", "bernstein", "exponential", "power"] = "chebyshev"
+    order: Annotated[int, Field(ge=0, le=6)] = 3
+    window_sigma: Positive = 20.0
+
+
+class ChannelConfig(Section):
+    """One channel of the fit: its selection, and where it differs from the scan."""
+
+    select: str | None = None
+    period: Name | None = None
+    n_parents: Positive | None = None
+    secondary_fraction: Fraction = 1.0
+    hadron: Hadron | None = None
+    range: Interval | None = None
+    observable: str | None = None
+    background: BackgroundConfig | None = None
+
+
+class NamedNuisanceConfig(Section):
+    """A relative uncertainty of the signal yield, one parameter in all of its channels (all by default).
+
+    ``sizes``: of channels in which it is another than ``size``.
+    """
+
+    size: Positive
+    channels: Annotated[list[str], Field(min_length=1)] | None = None
+    sizes: dict[str, Positive] = Field(default_factory=dict)
+
+
+class NuisancesConfig(Section):
+    """Relative sizes of the systematic uncertainties; ``scale_sigma`` in units of the resolution.
+
+    ``spurious_signal`` is relative to the background within ±2 resolutions, one for each channel of the fit;
+    or ``measured``: at each mass what the fit finds in simulated background, where that is known well enough.
+    """
+
+    luminosity: NonNegative = 0.0
+    efficiency: NonNegative = 0.0
+    width: NonNegative = 0.0
+    scale_sigma: NonNegative = 0.0
+    spurious_signal: NonNegative | Literal["measured"] = 0.0
+    peaking: NonNegative = 0.2
+    named: dict[Name, NamedNuisanceConfig] = Field(default_factory=dict)
+
+
+class ScanConfig(Section):
+    """The mass hypotheses and the model that is fitted at each."""
+
+    observable: str
+    range: Interval
+    step_sigma: Positive | None = None
+    masses: Annotated[list[float], Field(min_length=1)] | None = None
+    vetoes: list[Interval] = Field(default_factory=list)
+    background: BackgroundConfig = BackgroundConfig()
+    nuisances: NuisancesConfig = NuisancesConfig()
+    method: Literal["auto", "asymptotic", "exact", "toys"] = "auto"
+    bins_per_sigma: Annotated[int, Field(ge=1, le=60)] = 6
+    toys: Annotated[int, Field(ge=100)] = 10000
+
+    @model_validator(mode="after")
+    def _grid(self) -> ScanConfig:
+        if (self.step_sigma is None) == (self.masses is None):
+            raise ValueError("give either step_sigma or masses")
+        outside = [m for m in self.masses or [] if not self.range[0] <= m <= self.range[1]]
+        if outside:
+            raise ValueError(f"masses {outside} lie outside range {list(self.range)}")
+        return self
