@@ -19,7 +19,7 @@ from darksieve.datasets.events import Events, Role, SampleInfo
 from darksieve.datasets.folds import fold_of, hash_event_key
 from darksieve.evaluation.bootstrap import bootstrap_draws
 from darksieve.evaluation.leakage import measure_leakage
-from darksieve.evaluation.metrics import weighted_auc
+from darksieve.evaluation.separation import weighted_auc
 from darksieve.models.bdt import Bdt
 from darksieve.training.decorrelation import Decorrelation, rank_correlation
 from darksieve.training.folds_training import train_bundle

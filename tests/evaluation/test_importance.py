@@ -3,7 +3,7 @@ import pytest
 
 from darksieve.datasets.events import Events, Role, SampleInfo
 from darksieve.evaluation.importance import permutation_importance, shuffled_within
-from darksieve.evaluation.metrics import weighted_auc
+from darksieve.evaluation.separation import weighted_auc
 
 
 def events(n=8000, seed=0):

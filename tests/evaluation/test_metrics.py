@@ -9,14 +9,13 @@ from scipy.stats import ks_2samp, norm
 from sklearn.metrics import roc_auc_score
 
 from darksieve.errors import InputError
-from darksieve.evaluation.metrics import (
+from darksieve.evaluation.distances import kolmogorov_smirnov, sculpting
+from darksieve.evaluation.metrics import classifier_metrics
+from darksieve.evaluation.separation import (
     auc_by_mass,
     auc_with_error,
     background_efficiency,
-    classifier_metrics,
-    kolmogorov_smirnov,
     roc_curve,
-    sculpting,
     weighted_auc,
 )
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import kstwobign
 
-from darksieve.evaluation.metrics import auc_with_error, kolmogorov_smirnov
+from darksieve.evaluation.distances import kolmogorov_smirnov
+from darksieve.evaluation.separation import auc_with_error
 
 
 @dataclass(frozen=True)

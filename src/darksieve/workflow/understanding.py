@@ -17,10 +17,10 @@ from darksieve.evaluation.calibration import calibration_curve
 from darksieve.evaluation.correlations import RankCorrelations, rank_correlations
 from darksieve.evaluation.importance import permutation_importance
 from darksieve.evaluation.leakage import FEWEST_ROWS, measure_leakage
-from darksieve.evaluation.metrics import weighted_auc
 from darksieve.evaluation.overtraining import measure_overtraining
 from darksieve.evaluation.report import Cell, Table
 from darksieve.evaluation.score_maps import score_map, score_spread
+from darksieve.evaluation.separation import weighted_auc
 from darksieve.models.bundle import Bundle
 from darksieve.models.feature_blocks import feature_matrix
 from darksieve.run_folder import StageRecord
