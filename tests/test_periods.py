@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from darksieve.config_loading import validate
-from darksieve.workflow.optimising import yield_per_efficiency
+from darksieve.workflow.channels import yield_per_efficiency
 from darksieve.workflow.reading import Reading
 from darksieve.workflow.samples import sample_with_files
 

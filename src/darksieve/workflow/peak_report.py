@@ -7,8 +7,8 @@ import numpy as np
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.report import Cell, Table
 from darksieve.evaluation.signal_shape import position_of
+from darksieve.workflow.channels import observable_of
 from darksieve.workflow.context import Context
-from darksieve.workflow.optimising import observable_of
 
 NEAR_SIGMA = 2.0
 

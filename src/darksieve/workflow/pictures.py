@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from darksieve.couplings import ranges_where
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import BinnedData, SearchModel
-from darksieve.evaluation.metrics import auc_by_mass, roc_curve
 from darksieve.evaluation.plots import (
     brazil_band,
     comparison,
@@ -29,14 +28,15 @@ from darksieve.evaluation.published import (
     compare_with_published,
     published_limits,
 )
+from darksieve.evaluation.separation import auc_by_mass, roc_curve
 from darksieve.evaluation.signal_shape import position_of
 from darksieve.models.scores import Scores
 from darksieve.training.history import TrainingHistory
 from darksieve.workflow.cascade import bundle_path
+from darksieve.workflow.channels import observable_of
 from darksieve.workflow.context import Context
 from darksieve.workflow.fits import fits_of
 from darksieve.workflow.interpreting import COUPLING_UNIT, converted, coupling_of, flight_mm
-from darksieve.workflow.optimising import observable_of
 from darksieve.workflow.point_pictures import (
     draw_channel_sculpting,
     draw_choices,

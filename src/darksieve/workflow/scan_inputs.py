@@ -21,15 +21,15 @@ from darksieve.evaluation.signal_efficiency import fit_signal_efficiency
 from darksieve.evaluation.signal_shape import Position, position_of
 from darksieve.evaluation.thin_background import with_modelled_background
 from darksieve.workflow.categorising import load_choice
-from darksieve.workflow.context import Context
-from darksieve.workflow.correcting import bins_of, load_corrections
-from darksieve.workflow.optimising import (
+from darksieve.workflow.channels import (
     background_of,
     channels_with_background,
     observable_of,
     range_of,
     yield_per_efficiency,
 )
+from darksieve.workflow.context import Context
+from darksieve.workflow.correcting import bins_of, load_corrections
 from darksieve.workflow.peaking import known_peaks, whole_peaks
 from darksieve.workflow.samples import described_sample
 from darksieve.workflow.table import CandidateTable

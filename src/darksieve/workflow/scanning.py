@@ -42,14 +42,14 @@ from darksieve.run_folder import StageRecord
 from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.categorising import load_choice, load_points
+from darksieve.workflow.channels import (
+    background_choice,
+    uncertainties_of,
+)
 from darksieve.workflow.context import Context
 from darksieve.workflow.correcting import identity_of_variations, load_corrections
 from darksieve.workflow.fits import Fit, fits_of
 from darksieve.workflow.interpreting import interpret
-from darksieve.workflow.optimising import (
-    background_choice,
-    uncertainties_of,
-)
 from darksieve.workflow.peaking import known_peaks, whole_peaks
 from darksieve.workflow.samples import (
     described_sample,

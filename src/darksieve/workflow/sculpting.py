@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.errors import InputError
-from darksieve.evaluation.metrics import distance_of_passing
+from darksieve.evaluation.distances import distance_of_passing
 from darksieve.evaluation.peaks import rows_in_known_peak, rows_in_peak
 from darksieve.evaluation.scan_grid import Resolution, data_range, mass_grid, scan_edges
 from darksieve.evaluation.sculpting import (
@@ -23,8 +23,8 @@ from darksieve.evaluation.sculpting import (
 )
 from darksieve.evaluation.search_building import in_vetoes
 from darksieve.workflow.cascade import classifiers_of
+from darksieve.workflow.channels import background_of, pooled_shape, range_of
 from darksieve.workflow.context import Context
-from darksieve.workflow.optimising import background_of, pooled_shape, range_of
 from darksieve.workflow.peaking import known_peaks, whole_peaks
 from darksieve.workflow.scan_inputs import ScanInputs, scan_inputs
 from darksieve.workflow.spurious_sizes import SIZE

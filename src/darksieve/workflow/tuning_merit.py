@@ -19,8 +19,8 @@ from darksieve.evaluation.search_building import in_vetoes
 from darksieve.evaluation.signal_shape import fit_signal_shape, position_of
 from darksieve.models.feature_blocks import feature_matrix
 from darksieve.workflow.cascade import channels_of
+from darksieve.workflow.channels import observable_of, range_of
 from darksieve.workflow.context import Context
-from darksieve.workflow.optimising import observable_of, range_of
 
 N_MASSES = 24  # of each channel, spread evenly over the logarithm of the mass
 
