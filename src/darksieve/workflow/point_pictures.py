@@ -12,6 +12,7 @@ from darksieve.evaluation.plots import choices, efficiency
 from darksieve.evaluation.plots.sculpting import draw_sculpting
 from darksieve.evaluation.plots.style import Drawing, Stamp
 from darksieve.evaluation.sculpting import WORRYING
+from darksieve.workflow.pictures import Pictures
 
 NAMES = {
     "no_classifier": "no classifier",
@@ -109,6 +110,17 @@ def draw_channel_sculpting(
         together["masses"], curves, errors, stamp=stamp, worrying=WORRYING, vetoes=vetoes
     )
     return {"sculpting": drawing}
+
+
+def draw_point_pictures(pictures: Pictures, document: Mapping[str, Any]) -> None:
+    """Choices of each channel and what they reach against mass."""
+    stamp = pictures.stamp(shows_data=False)
+    for channel in pictures.config.channels:
+        drawn = draw_working_points(document, channel, stamp, pictures.vetoes)
+        drawn |= draw_choices(document, channel, stamp, pictures.vetoes)
+        drawn |= draw_channel_sculpting(document, channel, stamp, pictures.vetoes)
+        for name, drawing in drawn.items():
+            pictures.keep(f"{name}_{channel}", drawing)
 
 
 def _numbers(values: list[float | None]) -> NDArray[np.float64]:

@@ -11,15 +11,19 @@ from darksieve import __version__
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.report import Cell, Figure, Link, Report, ReportSection, Table, write_report
 from darksieve.run_folder import StageRecord
+from darksieve.workflow.classifier_pictures import draw_classifiers
 from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.interpolating import STAGE as INTERPOLATE
 from darksieve.workflow.interpolating import interpolation_sections
+from darksieve.workflow.limit_pictures import draw_limit_pictures
 from darksieve.workflow.peak_report import peak_tables
 from darksieve.workflow.pictures import Pictures
+from darksieve.workflow.point_pictures import draw_point_pictures
 from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
 from darksieve.workflow.published_report import published_sections
+from darksieve.workflow.scan_pictures import draw_excesses, draw_spectra
 from darksieve.workflow.tuning import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import (
     draw_understanding,
@@ -41,14 +45,14 @@ def write_run_report(context: Context) -> None:
     def work(record: StageRecord) -> str:
         facts = facts_of_run(context.run)
         pictures = Pictures(context, facts)
-        compared = pictures.limits()
-        pictures.excesses()
-        pictures.spectra()
-        pictures.classifiers()
+        compared = draw_limit_pictures(pictures)
+        draw_excesses(pictures)
+        draw_spectra(pictures)
+        draw_classifiers(pictures)
         draw_understanding(pictures)
         draw_controls(pictures)
         points = _json(context, "working_points.json")
-        pictures.working_points(points)
+        draw_point_pictures(pictures, points)
         sections = [
             _summary(context, pictures),
             _samples(context),
