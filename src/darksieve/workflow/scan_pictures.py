@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from darksieve.evaluation.limits.document import BinnedData, SearchModel
+from darksieve.evaluation.limits.data import BinnedData
+from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.plots import fits, p_values, spectrum
 from darksieve.evaluation.signal_shape import position_of
 from darksieve.workflow.channels import observable_of

@@ -5,17 +5,14 @@ import numpy as np
 import pytest
 
 from darksieve.errors import InputError
-from darksieve.evaluation.limits.histfactory import (
-    Likelihood,
-    WorkspaceToys,
-    asymptotic_answer,
-    background_under_signal,
-)
+from darksieve.evaluation.limits.histfactory import Likelihood, background_under_signal
 from darksieve.evaluation.limits.histfactory_kernel import negative_log_likelihood, value_and_gradient
 from darksieve.evaluation.limits.interpolation import parse_interpolation
 from darksieve.evaluation.limits.patches import patched
 from darksieve.evaluation.limits.toy_limits import toy_cls
 from darksieve.evaluation.limits.workspace import Workspace
+from darksieve.evaluation.limits.workspace_asymptotics import asymptotic_answer
+from darksieve.evaluation.limits.workspace_toys import WorkspaceToys
 
 MU = {"name": "mu", "type": "normfactor", "data": None}
 OLD = parse_interpolation("normsys=code1,histosys=code0")

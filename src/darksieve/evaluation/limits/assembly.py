@@ -22,17 +22,13 @@ from darksieve.evaluation.limits.components import (
     TemplateSignal,
 )
 from darksieve.evaluation.limits.document import Background, Nuisance, Peaking, Signal
+from darksieve.evaluation.limits.polynomials import BERNSTEIN, CHEBYSHEV, EXPONENTIAL, NO_BASIS, POWER
 from darksieve.evaluation.limits.problem import Floats, Integers, Rows
 from darksieve.evaluation.limits.shapes import (
-    BERNSTEIN,
-    CHEBYSHEV,
     COUNT,
     CRYSTAL_BALL,
-    EXPONENTIAL,
     GAUSSIAN,
     HISTOGRAM,
-    NO_BASIS,
-    POWER,
     Shapes,
     build_columns,
     fill_peaks,

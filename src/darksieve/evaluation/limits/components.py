@@ -1,137 +1,25 @@
-"""What a search document is made of: data, peaks, background families and signals."""
+"""What the hypotheses of a search document are made of: peaks, background families and signals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from darksieve.errors import nearest
 from darksieve.evaluation.limits.faults import fault
-
-Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
-Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
-Reals = tuple[Real, ...]
-NonNegatives = tuple[NonNegative, ...]
-Interval = tuple[Real, Real]
-
-
-class Part(BaseModel):
-    """Base of every part: frozen, finite numbers only, unknown keys refused with the nearest name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            for key in data:
-                if key not in cls._known_keys():
-                    raise fault(f"unknown key{nearest(str(key), cls._visible_keys())}", str(key))
-        return data
-
-    _keys: ClassVar[dict[type, tuple[frozenset[str], tuple[str, ...]]]] = {}
-
-    @classmethod
-    def _known_keys(cls) -> frozenset[str]:
-        if cls not in Part._keys:
-            visible = tuple(field.alias or name for name, field in cls.model_fields.items())
-            Part._keys[cls] = (frozenset(visible) | frozenset(cls.model_fields), visible)
-        return Part._keys[cls][0]
-
-    @classmethod
-    def _visible_keys(cls) -> tuple[str, ...]:
-        cls._known_keys()
-        return Part._keys[cls][1]
-
-
-def _check_edges(edges: Sequence[float], *place: str | int) -> None:
-    if len(edges) < 2:
-        raise fault(f"{len(edges)} edges; a histogram needs at least two", *place)
-    steps = np.diff(np.asarray(edges, dtype=np.float64))
-    if not np.all(steps > 0):
-        i = int(np.argmin(steps > 0))
-        raise fault(f"edges must increase, but {edges[i]!r} is followed by {edges[i + 1]!r}", *place, i + 1)
-
-
-def _check_histogram(edges: Sequence[float], values: Sequence[float], name: str) -> None:
-    _check_edges(edges, "edges")
-    if len(values) != len(edges) - 1:
-        raise fault(
-            f"{len(values)} values for {len(edges)} edges; give one value per bin, {len(edges) - 1}", name
-        )
-
-
-def _check_interval(interval: Sequence[float], *place: str | int) -> None:
-    if not interval[0] < interval[1]:
-        raise fault(f"[{interval[0]}, {interval[1]}] is empty; give [low, high] with low < high", *place)
-
-
-class UnbinnedData(Part):
-    """Observed values of the scanned observable, one per event."""
-
-    values: Reals
-
-
-class BinnedData(Part):
-    """A histogram of the scanned observable; without ``counts`` it is the binning of a blind document."""
-
-    edges: Reals
-    counts: NonNegatives | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.counts is None:
-            _check_edges(self.edges, "edges")
-        else:
-            _check_histogram(self.edges, self.counts, "counts")
-        return self
-
-
-class CountingData(Part):
-    """One number: the events that pass a selection."""
-
-    counts: NonNegatives
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.counts) != 1:
-            raise fault(
-                f"{len(self.counts)} counts without edges; give 'edges' too, or one channel for each count",
-                "counts",
-            )
-        return self
-
-
-class FileData(Part):
-    """Values in a branch of a ROOT or Parquet file; relative paths start at the document's folder."""
-
-    file: str
-    tree: str | None = None
-    branch: str
-    select: str | None = None
-
-
-def _data_tag(data: Any) -> str:
-    keys = set(data) if isinstance(data, dict) else set(getattr(data, "model_fields_set", ()))
-    if "file" in keys or "branch" in keys:
-        return "file"
-    if "edges" in keys:
-        return "binned"
-    return "counting" if "counts" in keys else "unbinned"
-
-
-Data = Annotated[
-    Annotated[UnbinnedData, Tag("unbinned")]
-    | Annotated[BinnedData, Tag("binned")]
-    | Annotated[CountingData, Tag("counting")]
-    | Annotated[FileData, Tag("file")],
-    Discriminator(_data_tag),
-]
+from darksieve.evaluation.limits.parts import (
+    Interval,
+    NonNegative,
+    NonNegatives,
+    Part,
+    Positive,
+    Real,
+    Reals,
+    check_histogram,
+    check_interval,
+)
 
 
 class _Gaussian(Part):
@@ -159,7 +47,7 @@ class _Template(Part):
 
     @model_validator(mode="after")
     def _check_template(self) -> Self:
-        _check_histogram(self.edges, self.values, "values")
+        check_histogram(self.edges, self.values, "values")
         negative = [i for i, value in enumerate(self.values) if value < 0]
         if negative:
             i = negative[0]
@@ -287,7 +175,7 @@ class TemplateBackground(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_histogram(self.edges, self.values, "values")
+        check_histogram(self.edges, self.values, "values")
         return self
 
 
@@ -306,7 +194,6 @@ class KnownBackground(Part):
         return self
 
 
-FAMILIES = ("exponential", "power", "chebyshev", "bernstein", "template", "known")
 Background = Annotated[
     OneSlopeBackground | PolynomialBackground | TemplateBackground | KnownBackground,
     Field(discriminator="family"),
@@ -346,9 +233,9 @@ class _WindowedSignal(_Signal):
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
-        _check_interval(self.window, "window")
+        check_interval(self.window, "window")
         for i, interval in enumerate(self.exclude):
-            _check_interval(interval, "exclude", i)
+            check_interval(interval, "exclude", i)
         return self
 
 
@@ -392,11 +279,8 @@ class CountingSignal(_Signal):
     @model_validator(mode="after")
     def _check_window(self) -> Self:
         if self.window is not None:
-            _check_interval(self.window, "window")
+            check_interval(self.window, "window")
         return self
-
-
-_SHAPES = ("gaussian", "double_sided_crystal_ball", "template")
 
 
 def _signal_tag(data: Any) -> str | None:

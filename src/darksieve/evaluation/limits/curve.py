@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError, field_validator
 
 from darksieve.atomic import write_json, write_text
 from darksieve.errors import InputError
-from darksieve.evaluation.limits.components import Part
 from darksieve.evaluation.limits.document import Parameter
 from darksieve.evaluation.limits.faults import describe_faults
 from darksieve.evaluation.limits.files import read_json
+from darksieve.evaluation.limits.parts import Part
 
 Status = Literal["converged", "converged_by_minuit", "failed", "vetoed", "no_signal"]
 Method = Literal["asymptotic", "exact", "toys"]

@@ -19,29 +19,23 @@ from darksieve.errors import InputError, nearest
 from darksieve.evaluation.limits.components import (
     Background,
     Backgrounds,
-    BinnedData,
-    CountingData,
     CountingSignal,
     CrystalBallSignal,
-    Data,
-    FileData,
     Fitted,
     FittedBackground,
     GaussianSignal,
-    Interval,
     KnownBackground,
     OneSlopeBackground,
-    Part,
     Peaking,
     PolynomialBackground,
-    Real,
     Signal,
     TemplateBackground,
     TemplateSignal,
-    UnbinnedData,
 )
+from darksieve.evaluation.limits.data import BinnedData, CountingData, Data, FileData, UnbinnedData
 from darksieve.evaluation.limits.faults import describe_faults, fault
 from darksieve.evaluation.limits.files import read_json
+from darksieve.evaluation.limits.parts import Interval, Part, Real
 
 __all__ = [
     "Background",

@@ -10,8 +10,8 @@ import numpy as np
 from darksieve.evaluation.limits.assembly import Entry, Layout, Morphs
 from darksieve.evaluation.limits.components import KnownBackground, PolynomialBackground, TemplateBackground
 from darksieve.evaluation.limits.document import Background, Nuisance
+from darksieve.evaluation.limits.polynomials import CHEBYSHEV
 from darksieve.evaluation.limits.problem import LINEAR, LOG_NORMAL, Floats, Rows, Structure
-from darksieve.evaluation.limits.shapes import CHEBYSHEV
 
 STEEPEST = 60.0  # bound of a slope, in units of the half window
 LARGEST_PULL = 10.0

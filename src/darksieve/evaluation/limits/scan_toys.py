@@ -15,13 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.evaluation.limits.compile import compile_search, fitted_points
-from darksieve.evaluation.limits.components import (
-    BinnedData,
-    CountingSignal,
-    KnownBackground,
-    TemplateSignal,
-    UnbinnedData,
-)
+from darksieve.evaluation.limits.components import CountingSignal, KnownBackground, TemplateSignal
+from darksieve.evaluation.limits.data import BinnedData, UnbinnedData
 from darksieve.evaluation.limits.document import SearchModel, kept_bins
 from darksieve.evaluation.limits.engine import fit, upper_limits
 from darksieve.evaluation.limits.envelope import has_choice

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from darksieve.errors import InputError, nearest
 from darksieve.evaluation.limits.compile import compile_search, fitted_points
-from darksieve.evaluation.limits.components import Background, BinnedData, CountingSignal
+from darksieve.evaluation.limits.components import Background, CountingSignal
+from darksieve.evaluation.limits.data import BinnedData
 from darksieve.evaluation.limits.document import Point, SearchModel, kept_bins
 from darksieve.evaluation.limits.engine import FAILED, fit, upper_limits
 from darksieve.evaluation.limits.minuit import MinuitProblem

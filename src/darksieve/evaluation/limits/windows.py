@@ -8,14 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from darksieve.evaluation.limits.components import (
-    BinnedData,
-    CountingData,
     CountingSignal,
     CrystalBallSignal,
     GaussianSignal,
     TemplateSignal,
-    UnbinnedData,
 )
+from darksieve.evaluation.limits.data import BinnedData, CountingData, UnbinnedData
 from darksieve.evaluation.limits.document import Channel, Signal, kept_bins
 from darksieve.evaluation.limits.problem import Floats, Integers
 

@@ -7,15 +7,11 @@ import numpy as np
 from darksieve.errors import InputError
 from darksieve.evaluation.limits.counting import significance_of
 from darksieve.evaluation.limits.curve import LimitPoint, Numbers
-from darksieve.evaluation.limits.histfactory import (
-    AsymptoticAnswer,
-    Likelihood,
-    WorkspaceToys,
-    asymptotic_answer,
-    background_under_signal,
-)
+from darksieve.evaluation.limits.histfactory import Likelihood, background_under_signal
 from darksieve.evaluation.limits.point_answers import Asked, exact_point, number, p0_from_toys, with_toys
 from darksieve.evaluation.limits.workspace import Workspace
+from darksieve.evaluation.limits.workspace_asymptotics import AsymptoticAnswer, asymptotic_answer
+from darksieve.evaluation.limits.workspace_toys import WorkspaceToys
 
 
 def check_exact_workspace(workspace: Workspace, source: str) -> None:
