@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from darksieve.datasets.simulation.photons import validation as photon_validation
+from darksieve.datasets.simulation.photons import pair_mass_checks, response_checks
 from darksieve.datasets.simulation.photons.settings import PhotonSettings
 from darksieve.datasets.simulation.processes import PROCESSES
 from darksieve.datasets.simulation.production import simulate
@@ -130,7 +130,7 @@ def test_a_detector_that_is_worse_than_it_says_is_found():
     energy = np.full(100_000, 2.0)
     wide = dataclasses.replace(settings.detector, energy_constant=0.0145)
     widths = [
-        grouped_error(photon_validation.smeared_energies(rng, detector, energy) / energy, half_width)
+        grouped_error(response_checks.smeared_energies(rng, detector, energy) / energy, half_width)
         for detector in (settings.detector, wide)
     ]
     assert abs(Check.compare("width", widths[1], widths[0], "1", "s").pull) > 5
@@ -147,7 +147,7 @@ def test_a_detector_that_is_worse_than_it_says_is_found():
     ],
 )
 def test_unusual_settings_leave_rows_out_and_spoil_nothing(changes, tmp_path, monkeypatch):
-    monkeypatch.setattr(photon_validation, "N_PHOTON_EVENTS", 20_000)
+    monkeypatch.setattr(response_checks, "N_PHOTON_EVENTS", 20_000)
     settings = PhotonSettings.from_mapping(changes)
     record = simulate(
         "gamma_alp", tmp_path / "s.root", n_events=300, mass_range=(0.5, 5.0), settings=settings
@@ -167,9 +167,9 @@ def test_pairs_with_a_fourth_photon_have_the_resolution_of_the_others(tmp_path):
     sample = SimulatedFile("signal", path, record)
     numbers = sample.columns("genPair")["genPair"]
     assert (numbers > 2).any()  # of pairs with the fourth
-    first, second, _ = photon_validation._true_pairs(sample)
+    first, second, _ = pair_mass_checks._true_pairs(sample)
     assert len(first) == (numbers >= 0).sum()
-    difference = photon_validation._masses(first, second) - 2.0
+    difference = pair_mass_checks._masses(first, second) - 2.0
     assert np.isfinite(difference).all()
     assert half_width(difference) < 0.04  # 26 MeV with three clusters
 
