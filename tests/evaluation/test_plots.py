@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from darksieve import couplings
-from darksieve.evaluation.plots.axes import Veto, alone, as_vetoes, with_gaps
+from darksieve.evaluation.plots.axes import MassAxis, Veto, alone, as_vetoes, with_gaps
 from darksieve.evaluation.plots.brazil_band import CROSS_SECTION_LABEL, draw_g_agammagamma_limits, draw_limits
 from darksieve.evaluation.plots.comparison import draw_comparison
 from darksieve.evaluation.plots.efficiency import (
@@ -35,6 +35,7 @@ from darksieve.evaluation.published import compare_with_published, published_lim
 STAMP = Stamp("e+e- → γa", luminosity_fb=408)
 BLIND = Stamp("e+e- → γa", luminosity_fb=408, blind=True)
 VETOES = [(0.50, 0.58), (0.75, 0.81)]
+AXIS = MassAxis(VETOES)
 BAND = np.array([0.537, 0.720, 1.0, 1.39, 1.865])[:, None]
 MASSES = np.geomspace(0.17, 9.8, 200)
 SEARCHED = MASSES[~np.any([(low < MASSES) & (high > MASSES) for low, high in VETOES], axis=0)]
@@ -48,7 +49,7 @@ def example_limits(masses=SEARCHED, **changes):
         "y_label": CROSS_SECTION_LABEL,
         "unit": "fb",
         "stamp": STAMP,
-        "vetoes": VETOES,
+        "axis": AXIS,
     }
     return draw_limits(masses, median * BAND, **(given | changes))
 
@@ -82,7 +83,7 @@ def one_of_each():
         "coupling": draw_g_agammagamma_limits(
             masses, 6 * BAND * flat, confidence_level=0.95, stamp=BLIND, published=[published]
         ),
-        "p_values": draw_p_values(masses, rng.uniform(0.01, 1, 12), stamp=STAMP, vetoes=VETOES),
+        "p_values": draw_p_values(masses, rng.uniform(0.01, 1, 12), stamp=STAMP, axis=AXIS),
         "scores": draw_scores(
             {"qed": (rng.beta(2, 5, 500), np.ones(500)), "signal": (rng.beta(5, 2, 500), np.ones(500))},
             stamp=STAMP,
@@ -90,7 +91,7 @@ def one_of_each():
         ),
         "roc": draw_roc({0.5: ([0, 0.5, 1], [0, 0.1, 1])}, stamp=STAMP, auc={0.5: 0.8}),
         "auc": draw_auc(masses, {"network": 0.8 * flat}, errors={"network": 0.01 * flat}, stamp=STAMP),
-        "efficiency": draw_signal_efficiency(masses, {"all": 0.4 * flat}, stamp=STAMP, vetoes=VETOES),
+        "efficiency": draw_signal_efficiency(masses, {"all": 0.4 * flat}, stamp=STAMP, axis=AXIS),
         "background": draw_background_efficiency(masses, {"at 70 %": 0.1 * flat}, stamp=STAMP),
         "boundaries": draw_boundaries(masses, {"category 1": 0.8 * flat}, stamp=STAMP),
         "ceiling": draw_percent_of_ceiling(masses, {"4 categories": 97 * flat}, stamp=STAMP, goal=96),
@@ -226,7 +227,7 @@ def test_no_line_or_band_crosses_a_veto(masses):
 
 
 def test_p_value_line_has_a_gap_at_a_veto():
-    drawing = draw_p_values(SEARCHED, np.full(len(SEARCHED), 0.4), stamp=STAMP, vetoes=VETOES)
+    drawing = draw_p_values(SEARCHED, np.full(len(SEARCHED), 0.4), stamp=STAMP, axis=AXIS)
     (line,) = artists(drawing, "p0")
     y = line.get_ydata()
     assert np.sum(~np.isfinite(y)) == 2
@@ -250,7 +251,7 @@ def test_point_with_no_neighbour_is_drawn_as_a_marker():
     np.testing.assert_array_equal(
         alone(np.array([1.0, np.nan, 2.0, 3.0, np.nan, 4.0])), [True, False, False, False, False, True]
     )
-    drawing = example_limits(np.array([2.0]), vetoes=[])
+    drawing = example_limits(np.array([2.0]), axis=MassAxis())
     (marker,) = artists(drawing, "observed-single")
     np.testing.assert_array_equal(marker.get_xdata(), [2.0])
     assert any(isinstance(a, LineCollection) for a in drawing.figure.axes[0].collections)
@@ -277,7 +278,7 @@ def test_coupling_band_is_the_cross_section_band_converted():
     bands[:, 3] = np.nan
     published = published_limits("belle2_2020_gamma_alp")
     drawing = draw_g_agammagamma_limits(
-        SEARCHED, bands, confidence_level=0.95, stamp=BLIND, vetoes=VETOES, published=[published]
+        SEARCHED, bands, confidence_level=0.95, stamp=BLIND, axis=AXIS, published=[published]
     )
     table = drawing.table
     known = np.isfinite(bands[2])
@@ -300,12 +301,16 @@ def test_prompt_failure_is_in_the_legend():
     [
         ({"observed": np.zeros(len(SEARCHED))}, "positive"),
         ({"observed": np.ones(3)}, "shape"),
-        ({"mass_scale": "cubic"}, "cubic"),
     ],
 )
 def test_bad_limits_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         example_limits(**changes)
+
+
+def test_an_unknown_scale_of_the_mass_axis_is_refused():
+    with pytest.raises(ValueError, match="cubic"):
+        MassAxis(scale="cubic")
 
 
 def test_masses_that_do_not_ascend_are_refused():
@@ -317,7 +322,7 @@ def test_largest_excess_is_marked_with_its_global_p_value():
     p0 = np.full(len(SEARCHED), 0.3)
     p0[40] = norm.sf(4.2)
     drawing = draw_p_values(
-        SEARCHED, p0, stamp=STAMP, global_p_values=[GlobalPValue(0.0123, 0.002, "toys")], vetoes=VETOES
+        SEARCHED, p0, stamp=STAMP, global_p_values=[GlobalPValue(0.0123, 0.002, "toys")], axis=AXIS
     )
     (mark,) = artists(drawing, "largest")
     assert mark.get_xdata()[0] == SEARCHED[40]

@@ -45,7 +45,7 @@ def draw_limit_pictures(pictures: Pictures) -> PublishedComparison | None:
             y_label=f"Upper limit on the {label}",
             unit=unit,
             stamp=pictures.stamp(),
-            vetoes=pictures.vetoes,
+            axis=pictures.axis,
             published=points,
             tails=_tails(curve, good),
         ),
@@ -60,7 +60,7 @@ def draw_limit_pictures(pictures: Pictures) -> PublishedComparison | None:
                 confidence_level=config.confidence_level,
                 stamp=pictures.stamp(),
                 sqrt_s=pictures.context.beams.sqrt_s,
-                vetoes=pictures.vetoes,
+                axis=pictures.axis,
                 published=points,
                 tails_fb=_tails(curve, good),
             ),
@@ -80,7 +80,7 @@ def draw_limit_pictures(pictures: Pictures) -> PublishedComparison | None:
     if not (compared.n_scan_points > 0).any():
         return None
     pictures.keep(
-        "published", comparison.draw_comparison(compared, stamp=pictures.stamp(), vetoes=pictures.vetoes)
+        "published", comparison.draw_comparison(compared, stamp=pictures.stamp(), axis=pictures.axis)
     )
     return compared
 
@@ -118,7 +118,7 @@ def _draw_g_aW(
             y_label=f"Upper limit on g_aW [{COUPLING_UNIT}]",
             unit=COUPLING_UNIT,
             stamp=pictures.stamp(),
-            vetoes=pictures.vetoes,
+            axis=pictures.axis,
             published=own,
             tails=tails,
             not_prompt=far,
@@ -148,7 +148,7 @@ def _draw_other_fits(pictures: Pictures) -> None:
                 y_label=f"Upper limit on the branching fraction{decay}",
                 unit="1",
                 stamp=pictures.stamp(),
-                vetoes=pictures.vetoes,
+                axis=pictures.axis,
                 tails=_tails(curve, good),
             ),
         )

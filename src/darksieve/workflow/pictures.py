@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.evaluation.limits.curve import LimitCurve
-from darksieve.evaluation.plots.axes import name_particle
+from darksieve.evaluation.plots.axes import MassAxis, name_particle
 from darksieve.evaluation.plots.style import Drawing, SavedFigure, Stamp
 from darksieve.workflow.context import Context
 
@@ -36,7 +36,7 @@ class Pictures:
         if self.data_label not in (None, "data"):
             self.note = ", ".join(filter(None, [self.note, str(self.data_label)]))
         self.saved: dict[str, SavedFigure] = {}
-        self.vetoes = [(low, high) for low, high in self.config.scan.vetoes]
+        self.axis = MassAxis(self.config.scan.vetoes)
 
     def stamp(self, *, shows_data: bool = True, luminosity: bool = True) -> Stamp:
         """What stands above a picture; one of simulation alone is neither blind nor of pseudo-data."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.evaluation.plots import choices, efficiency
+from darksieve.evaluation.plots.axes import MassAxis
 from darksieve.evaluation.plots.sculpting import draw_sculpting
 from darksieve.evaluation.plots.style import Drawing, Stamp
 from darksieve.evaluation.sculpting import WORRYING
@@ -24,7 +25,7 @@ NAMES = {
 
 
 def draw_working_points(
-    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+    document: Mapping[str, Any], channel: str, stamp: Stamp, axis: MassAxis
 ) -> dict[str, Drawing]:
     """Boundaries, efficiency and share of the ceiling against mass, by name of the picture."""
     points = [p for p in document["points"] if p["channel"] == channel]
@@ -42,8 +43,8 @@ def draw_working_points(
     if n > 1:
         kept = {"all": np.sum(list(kept.values()), axis=0), **kept}
     out = {
-        "boundaries": efficiency.draw_boundaries(masses, boundaries, stamp=stamp, vetoes=vetoes),
-        "efficiency": efficiency.draw_signal_efficiency(masses, kept, stamp=stamp, vetoes=vetoes),
+        "boundaries": efficiency.draw_boundaries(masses, boundaries, stamp=stamp, axis=axis),
+        "efficiency": efficiency.draw_signal_efficiency(masses, kept, stamp=stamp, axis=axis),
     }
     percent = column("percent_of_ceiling", 0)
     if np.isfinite(percent).any():
@@ -54,13 +55,13 @@ def draw_working_points(
             {label: percent},
             stamp=stamp,
             errors={label: errors} if np.isfinite(errors).any() else None,
-            vetoes=vetoes,
+            axis=axis,
         )
     return out
 
 
 def draw_choices(
-    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+    document: Mapping[str, Any], channel: str, stamp: Stamp, axis: MassAxis
 ) -> dict[str, Drawing]:
     """The landscape of one cut and what simpler choices lose, by name of the picture."""
     out = {}
@@ -73,7 +74,7 @@ def draw_choices(
             stamp=stamp,
             threshold=landscape["threshold"],
             categories=landscape["categories"],
-            vetoes=vetoes,
+            axis=axis,
         )
     compared = document["comparison"].get(channel)
     if compared is not None and len(compared["limits"]) > 1:
@@ -86,13 +87,13 @@ def draw_choices(
             if name in compared["loss_errors"] and name != best
         }
         out["losses"] = choices.draw_losses(
-            compared["masses"], losses, stamp=stamp, errors=errors, vetoes=vetoes, best=NAMES[best]
+            compared["masses"], losses, stamp=stamp, errors=errors, axis=axis, best=NAMES[best]
         )
     return out
 
 
 def draw_channel_sculpting(
-    document: Mapping[str, Any], channel: str, stamp: Stamp, vetoes: list[tuple[float, float]]
+    document: Mapping[str, Any], channel: str, stamp: Stamp, axis: MassAxis
 ) -> dict[str, Drawing]:
     """Spurious signal against mass, by name of the picture; empty where simulation measures none."""
     entry = document["sculpting"].get(channel)
@@ -106,9 +107,7 @@ def draw_channel_sculpting(
         "after the cuts": together["in_sigma_error"],
         "made by the cuts": together["difference_in_sigma_error"],
     }
-    drawing = draw_sculpting(
-        together["masses"], curves, errors, stamp=stamp, worrying=WORRYING, vetoes=vetoes
-    )
+    drawing = draw_sculpting(together["masses"], curves, errors, stamp=stamp, worrying=WORRYING, axis=axis)
     return {"sculpting": drawing}
 
 
@@ -116,9 +115,9 @@ def draw_point_pictures(pictures: Pictures, document: Mapping[str, Any]) -> None
     """Choices of each channel and what they reach against mass."""
     stamp = pictures.stamp(shows_data=False)
     for channel in pictures.config.channels:
-        drawn = draw_working_points(document, channel, stamp, pictures.vetoes)
-        drawn |= draw_choices(document, channel, stamp, pictures.vetoes)
-        drawn |= draw_channel_sculpting(document, channel, stamp, pictures.vetoes)
+        drawn = draw_working_points(document, channel, stamp, pictures.axis)
+        drawn |= draw_choices(document, channel, stamp, pictures.axis)
+        drawn |= draw_channel_sculpting(document, channel, stamp, pictures.axis)
         for name, drawing in drawn.items():
             pictures.keep(f"{name}_{channel}", drawing)
 

@@ -36,7 +36,7 @@ def draw_excesses(pictures: Pictures) -> None:
             masses,
             curve.values("p0")[fitted],
             stamp=pictures.stamp(),
-            vetoes=pictures.vetoes,
+            axis=pictures.axis,
             global_p_values=global_p,
         ),
     )
@@ -54,7 +54,7 @@ def draw_excesses(pictures: Pictures) -> None:
             y_label=f"Fitted {AXIS.get(name, name)}" + ("" if unit == "1" else f" [{unit}]"),
             stamp=pictures.stamp(),
             injected=injected,
-            vetoes=pictures.vetoes,
+            axis=pictures.axis,
         ),
     )
 
@@ -70,7 +70,7 @@ def draw_excesses(pictures: Pictures) -> None:
                 pulls,
                 stamp=pictures.stamp(),
                 pull_label="Fitted strength over its error",
-                vetoes=pictures.vetoes,
+                axis=pictures.axis,
             ),
         )
     if found is not None and found.label is not None:
@@ -150,7 +150,7 @@ def draw_spectra(pictures: Pictures) -> None:
                 data_label=(pictures.data_label or "data").capitalize(),
                 expected_error=np.sqrt(squares),
                 category=channel.name,
-                vetoes=pictures.vetoes,
+                vetoes=pictures.axis.vetoes,
                 logarithmic=True,
                 observable_label=f"{observable} [{unit}]",
                 observable=observable,

@@ -150,32 +150,49 @@ def name_particle(figure: Figure, particle: str) -> None:
                 axis.set_label_text(f"$m_{{{particle}}}$ [GeV]")
 
 
-def set_mass_axis(axes: Axes, masses: Floats, *, scale: str = "auto", label: str = MASS_LABEL) -> None:
-    """Label and scale the axis of masses: logarithmic where they span more than a factor of 20.
+@dataclass(frozen=True)
+class MassAxis:
+    """The axis of masses of a picture, and the ranges on it that are not searched.
 
-    Args:
-        axes: Where.
-        masses: All masses shown, GeV.
-        scale: auto, linear or log.
+    Attributes:
+        vetoes: Ranges in GeV that are not searched: hatched, and a gap in every line.
+        scale: linear, log, or auto: logarithmic where the masses span more than a factor of 20.
         label: With its unit.
 
     Raises:
-        ValueError: If the scale is another one.
+        ValueError: If the scale is another one, or the ends of a range do not ascend.
     """
-    if scale not in ("auto", "linear", "log"):
-        raise ValueError(f"scale of the mass axis {scale!r}: it is auto, linear or log")
-    finite = masses[np.isfinite(masses)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.1, 10.0)
-    logarithmic = scale == "log" or (scale == "auto" and low > 0 and high / low > 20)
-    axes.set_xlabel(label)
-    if logarithmic:
-        axes.set_xscale("log")
-        margin = 1.04 if high > low else 1.3
-        axes.set_xlim(low / margin, high * margin)
-        log_ticks(axes.xaxis, low, high, subs=(1.0, 2.0, 3.0, 5.0))
-    else:
-        margin = 0.02 * (high - low) or 0.1 * max(high, 1e-3)
-        axes.set_xlim(low - margin, high + margin)
+
+    vetoes: Sequence[VetoLike] = ()
+    scale: str = "auto"
+    label: str = MASS_LABEL
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("auto", "linear", "log"):
+            raise ValueError(f"scale of the mass axis {self.scale!r}: it is auto, linear or log")
+        as_vetoes(self.vetoes)  # refuses what it cannot draw
+
+    @property
+    def gaps(self) -> tuple[Veto, ...]:
+        """The ranges that are not searched, ascending."""
+        return as_vetoes(self.vetoes)
+
+    def scale_axes(self, axes: Axes, masses: Floats) -> None:
+        """Label and scale the x axis of a picture that shows these masses in GeV."""
+        finite = masses[np.isfinite(masses)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.1, 10.0)
+        axes.set_xlabel(self.label)
+        if self.scale == "log" or (self.scale == "auto" and low > 0 and high / low > 20):
+            axes.set_xscale("log")
+            margin = 1.04 if high > low else 1.3
+            axes.set_xlim(low / margin, high * margin)
+            log_ticks(axes.xaxis, low, high, subs=(1.0, 2.0, 3.0, 5.0))
+        else:
+            margin = 0.02 * (high - low) or 0.1 * max(high, 1e-3)
+            axes.set_xlim(low - margin, high + margin)
+
+
+MASS_AXIS = MassAxis()
 
 
 def set_log_y(axes: Axes, *values: Floats, room_above: float = 0.05, room_below: float = 0.05) -> None:

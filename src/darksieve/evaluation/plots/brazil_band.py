@@ -11,16 +11,14 @@ from numpy.typing import ArrayLike
 from darksieve.constants import UPSILON_4S_MASS
 from darksieve.couplings import g_agammagamma_from_cross_section
 from darksieve.evaluation.plots.axes import (
-    MASS_LABEL,
+    MASS_AXIS,
+    MassAxis,
     Veto,
-    VetoLike,
     alone,
-    as_vetoes,
     is_vetoed,
     mark_range,
     mark_vetoes,
     set_log_y,
-    set_mass_axis,
     with_gaps,
 )
 from darksieve.evaluation.plots.style import (
@@ -121,14 +119,12 @@ def draw_limits(
     y_label: str,
     unit: str,
     stamp: Stamp,
-    vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
     tails: ArrayLike | None = None,
     not_prompt: Sequence[tuple[float, float]] = (),
     not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Brazil band: expected limits at −2, −1, 0, 1, 2 σ, logarithmic, and the observed unless blind.
 
@@ -140,7 +136,6 @@ def draw_limits(
         y_label: With its unit.
         unit: Unit alone, for the names of the columns.
         stamp: What stands above the axes; ``stamp.blind`` must fit `observed`.
-        vetoes: Ranges that are not searched: hatched, and a gap in every line. Limits inside are not drawn.
         published: Published limits on the same parameter, in the same unit, drawn as points.
         tails: Lowest and highest median expected limit among the families that continue the score's
             background beyond the simulation, shape (2, n), drawn where they differ by more than 1 %; NaN, or
@@ -148,8 +143,7 @@ def draw_limits(
         not_prompt: Ranges in GeV where the limit's assumption of a prompt decay fails, see `couplings`.
         not_prompt_text: What the legend says of them.
         expectation: What the expected limits stand on, e.g. "simulation alone"; added to the legend.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Returns:
         Figure and table: mass_gev, expected_minus2 … expected_plus2, observed unless blind, and tail_low and
@@ -171,7 +165,7 @@ def draw_limits(
         if values is not None and np.any(values <= 0):
             raise ValueError(f"{what} limit {np.nanmin(values):.4g}: a logarithmic scale needs positive ones")
     ends = _tails(tails, n)
-    gaps = as_vetoes(vetoes)
+    gaps = axis.gaps
     ends[:, is_vetoed(points, gaps)] = np.nan
     bands[:, is_vetoed(points, gaps)] = np.nan
     if seen is not None:
@@ -198,7 +192,7 @@ def draw_limits(
     for one in published:
         shown += [one.minimum, one.maximum]
         edges += [one.low, one.high]
-    set_mass_axis(axes, np.concatenate(edges), scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, np.concatenate(edges))
     n_entries = 3 + (seen is not None) + bool(expectation) + 2 * len(published) + bool(not_prompt)
     n_entries += 2 * has_tails
     set_log_y(axes, *shown, room_above=0.07 + 0.05 * ((n_entries + 1) // 2), room_below=0.06)
@@ -299,13 +293,12 @@ def draw_g_agammagamma_limits(
     confidence_level: float,
     stamp: Stamp,
     sqrt_s: float = UPSILON_4S_MASS,
-    vetoes: Sequence[VetoLike] = (),
     published: Sequence[PublishedLimits] = (),
     tails_fb: ArrayLike | None = None,
     not_prompt: Sequence[tuple[float, float]] = (),
     not_prompt_text: str = "Decay not prompt",
     expectation: str = "",
-    mass_scale: str = "auto",
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Brazil band of g_aγγ from limits on the cross section of e+e- → γa in fb; arguments as `draw_limits`.
 
@@ -330,10 +323,9 @@ def draw_g_agammagamma_limits(
         y_label=G_AGAMMAGAMMA_LABEL,
         unit="1/GeV",
         stamp=stamp,
-        vetoes=vetoes,
         published=[p.as_g_agammagamma() if p.parameter == "cross_section" else p for p in published],
         not_prompt=not_prompt,
         not_prompt_text=not_prompt_text,
         expectation=expectation,
-        mass_scale=mass_scale,
+        axis=axis,
     )

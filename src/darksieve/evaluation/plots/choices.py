@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike
 
 from darksieve.evaluation.plots.axes import (
-    MASS_LABEL,
-    VetoLike,
-    as_vetoes,
+    MASS_AXIS,
+    MassAxis,
     mark_vetoes,
-    set_mass_axis,
     with_gaps,
 )
-from darksieve.evaluation.plots.efficiency import draw_curves, finish
+from darksieve.evaluation.plots.curves import draw_curves, finish
 from darksieve.evaluation.plots.style import (
     BLUE,
     INK,
@@ -44,9 +42,7 @@ def draw_landscape(
     stamp: Stamp,
     threshold: ArrayLike | None = None,
     categories: ArrayLike | None = None,
-    vetoes: Sequence[VetoLike] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Expected limit of one cut over the best one at each mass, with the chosen line and its tolerance.
 
@@ -57,9 +53,7 @@ def draw_landscape(
         stamp: What stands above the axes.
         threshold: Share that the chosen threshold keeps, shape (n,).
         categories: Shares above the edges of the categories, shape (n, n_categories).
-        vetoes: Ranges that are not searched.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Raises:
         ValueError: If shapes differ.
@@ -69,7 +63,7 @@ def draw_landscape(
     best = np.min(np.where(np.isfinite(values), values, np.inf), axis=1, keepdims=True)
     relative = values / best
     figure, axes = new_figure(7.6, 5.0)
-    gaps = as_vetoes(vetoes)
+    gaps = axis.gaps
     shown = np.ma.masked_invalid(relative.T)
     mesh = axes.pcolormesh(
         points, kept, shown, norm=LogNorm(1.0, 2.0), cmap="viridis_r", shading="nearest", rasterized=True
@@ -107,7 +101,7 @@ def draw_landscape(
     axes.set_ylim(0.0, 1.17)  # the legend stands above
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_ylabel("Share of the signal that a cut keeps")
-    set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, points)
     mark_vetoes(axes, gaps)
     legend = axes.legend(loc="upper left", ncols=2)
     stamp_axes(axes, stamp)
@@ -124,9 +118,7 @@ def draw_losses(
     stamp: Stamp,
     errors: Mapping[str, ArrayLike] | None = None,
     best: str = "categories",
-    vetoes: Sequence[VetoLike] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """What one would lose by a simpler choice: expected limit over that of the best choice.
 
@@ -136,14 +128,12 @@ def draw_losses(
         stamp: What stands above the axes.
         errors: Choice -> standard errors, shape (n,), where known.
         best: What the others are compared with.
-        vetoes: Ranges that are not searched.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
     """
-    axes, table, shown, points = draw_curves(masses, losses, errors, "limit_ratio", vetoes)
+    axes, table, shown, points = draw_curves(masses, losses, errors, "limit_ratio", axis)
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_yscale("log")
     values = np.concatenate(shown)
@@ -155,7 +145,7 @@ def draw_losses(
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
     axes.set_ylabel(f"Expected limit over that of {best}")
-    finish(axes, points, stamp, vetoes, mass_scale, mass_label, len(shown))
+    finish(axes, points, stamp, axis, len(shown))
     alt = f"Expected limits of simpler choices relative to {best}, against mass: {', '.join(losses)}"
     if len(values):
         alt += f"; up to {number(top, 3)}"

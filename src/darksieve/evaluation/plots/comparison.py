@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from darksieve.evaluation.plots.axes import (
-    MASS_LABEL,
-    VetoLike,
-    as_vetoes,
+    MASS_AXIS,
+    MassAxis,
     mark_vetoes,
     set_log_y,
-    set_mass_axis,
 )
 from darksieve.evaluation.plots.style import (
     BLUE,
@@ -34,9 +30,7 @@ def draw_comparison(
     *,
     stamp: Stamp,
     at_equal_luminosity: bool = True,
-    vetoes: Sequence[VetoLike] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Ratio of expected to published limits per bin; bars span the published points of a bin.
 
@@ -44,9 +38,7 @@ def draw_comparison(
         comparison: From `published.compare_with_published`.
         stamp: What stands above the axes.
         at_equal_luminosity: Whether to add the ratio with the published limit scaled to the luminosity.
-        vetoes: Ranges that are not searched.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Returns:
         Figure and the comparison's table.
@@ -79,10 +71,10 @@ def draw_comparison(
         shown.append(scaled)
     axes.axhline(1, color="black", linewidth=0.8)
     edges = np.concatenate([published.low[known], published.high[known]])
-    set_mass_axis(axes, edges, scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, edges)
     set_log_y(axes, *shown, room_above=0.2)
     axes.set_ylabel("Expected / published limit")
-    mark_vetoes(axes, as_vetoes(vetoes))
+    mark_vetoes(axes, axis.gaps)
     legend = axes.legend(loc="upper left")
     stamp_axes(axes, stamp)
     fit_legend(axes, legend)

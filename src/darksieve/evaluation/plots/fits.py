@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from darksieve.evaluation.plots.axes import (
-    MASS_LABEL,
-    VetoLike,
-    as_vetoes,
+    MASS_AXIS,
+    MassAxis,
     is_vetoed,
     mark_vetoes,
-    set_mass_axis,
     set_y,
     with_gaps,
 )
@@ -50,9 +48,7 @@ def draw_best_fit(
     y_label: str,
     stamp: Stamp,
     injected: tuple[float, float] | None = None,
-    vetoes: Sequence[VetoLike] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Best-fit strength against mass with its error band.
 
@@ -63,9 +59,7 @@ def draw_best_fit(
         y_label: With its unit.
         stamp: What stands above the axes; not blind.
         injected: Mass in GeV and strength of a signal that was put into pseudo-data.
-        vetoes: Ranges that are not searched.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Raises:
         ValueError: If shapes differ or the picture is stamped blind.
@@ -74,7 +68,7 @@ def draw_best_fit(
     points = as_floats(masses, "masses")
     values = as_floats(best_fit, "best_fit", points.shape).copy()
     spread = as_floats(errors, "errors", (len(points), 2)).copy()
-    gaps = as_vetoes(vetoes)
+    gaps = axis.gaps
     values[is_vetoed(points, gaps)] = np.nan
     low, high = values - np.abs(spread[:, 0]), values + np.abs(spread[:, 1])
     figure, axes = new_figure(7.6, 4.6)
@@ -87,7 +81,7 @@ def draw_best_fit(
     if injected is not None:
         axes.plot(*injected, "*", color=VERMILION, markersize=11, label=f"Injected at {injected[0]:g} GeV")
         shown.append(np.array([injected[1]]))
-    set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, points)
     set_y(axes, *shown, room_above=0.14)
     axes.set_ylabel(y_label)
     mark_vetoes(axes, gaps)
@@ -105,9 +99,7 @@ def draw_pulls(
     *,
     stamp: Stamp,
     pull_label: str = "Pull",
-    vetoes: Sequence[VetoLike] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Pulls against mass and their distribution beside the unit normal one that they should follow.
 
@@ -116,9 +108,7 @@ def draw_pulls(
         pulls: (fitted − true)/error, or fitted/error where nothing is there, NaN where there is none, (n,).
         stamp: What stands above the axes; not blind.
         pull_label: Label of the axis of pulls.
-        vetoes: Ranges that are not searched.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Returns:
         Figure and table: mass_gev, pull. Mean and width, with their errors, are in the legend.
@@ -140,8 +130,8 @@ def draw_pulls(
     reach = max(4.0, 1.15 * float(np.max(np.abs(finite))))
     axes.set_ylim(-reach, reach)
     axes.set_ylabel(pull_label)
-    set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
-    mark_vetoes(axes, as_vetoes(vetoes))
+    axis.scale_axes(axes, points)
+    mark_vetoes(axes, axis.gaps)
     edges = np.linspace(-reach, reach, 33)
     counts = np.histogram(finite, edges)[0]
     side.stairs(counts, edges, orientation="horizontal", fill=True, color=SKY, alpha=0.6)

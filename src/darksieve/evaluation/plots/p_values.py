@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from darksieve.evaluation.plots.axes import (
-    MASS_LABEL,
-    VetoLike,
+    MASS_AXIS,
+    MassAxis,
     alone,
-    as_vetoes,
     is_vetoed,
     mark_vetoes,
-    set_mass_axis,
     with_gaps,
 )
 from darksieve.evaluation.plots.style import (
@@ -57,10 +55,8 @@ def draw_p_values(
     p0: ArrayLike,
     *,
     stamp: Stamp,
-    vetoes: Sequence[VetoLike] = (),
     global_p_values: Sequence[GlobalPValue] = (),
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Local p-value of the background-only hypothesis against mass, with lines at whole significances.
 
@@ -68,10 +64,8 @@ def draw_p_values(
         masses: Ascending masses in GeV, shape (n,).
         p0: Local p-values, NaN where a point has none, shape (n,). (1/2 and more where the best fit is <= 0.)
         stamp: What stands above the axes; not blind.
-        vetoes: Ranges that are not searched.
         global_p_values: Global p-values of the largest excess, for the legend.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Returns:
         Figure and table: mass_gev, p0, significance (one-sided, of the normal distribution).
@@ -89,7 +83,7 @@ def draw_p_values(
         wrong = values[(values < 0) | (values > 1)][0]
         raise ValueError(f"p-value {wrong:.4g} is outside [0, 1]")
     values[values < SMALLEST] = SMALLEST  # smaller ones, zero too, are drawn there
-    gaps = as_vetoes(vetoes)
+    gaps = axis.gaps
     values[is_vetoed(points, gaps)] = np.nan
     significance = norm.isf(values)
     known = np.isfinite(values)
@@ -102,7 +96,7 @@ def draw_p_values(
     axes.plot(x[alone(y)], y[alone(y)], "o", color=BLUE, markersize=3, gid="p0-single", zorder=3)
     axes.set_yscale("log")
     axes.set_ylim(np.exp(1.28 * norm.logsf(n_lines)), 1.6)  # room for the legend below the last line
-    set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, points)
     for n_sigma in range(0, n_lines + 1, 1 if n_lines <= 8 else 5):
         level = norm.sf(n_sigma)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)

@@ -9,7 +9,13 @@ import matplotlib
 import numpy as np
 from numpy.typing import ArrayLike
 
-from darksieve.evaluation.plots.axes import MASS_LABEL, log_ticks, set_log_y, set_mass_axis, set_y
+from darksieve.evaluation.plots.axes import (
+    MASS_AXIS,
+    MassAxis,
+    log_ticks,
+    set_log_y,
+    set_y,
+)
 from darksieve.evaluation.plots.style import (
     BLUE,
     COLOURS,
@@ -184,8 +190,7 @@ def draw_auc(
     *,
     stamp: Stamp,
     errors: Mapping[str, ArrayLike] | None = None,
-    mass_scale: str = "auto",
-    mass_label: str = MASS_LABEL,
+    axis: MassAxis = MASS_AXIS,
 ) -> Drawing:
     """Area under the ROC curve against mass, for one or several classifiers (or the exact likelihood ratio).
 
@@ -194,8 +199,7 @@ def draw_auc(
         auc: Name -> areas, shape (n,), NaN where there is none.
         stamp: What stands above the axes.
         errors: Name -> standard errors, shape (n,), where known.
-        mass_scale: auto, linear or log.
-        mass_label: With its unit.
+        axis: The axis of masses, with the ranges that are not searched.
 
     Raises:
         ValueError: If there is nothing to draw or shapes differ.
@@ -219,7 +223,7 @@ def draw_auc(
             axes.errorbar(points, values, error, fmt=format_, **look)
         else:
             axes.plot(points, values, format_, **look)
-    set_mass_axis(axes, points, scale=mass_scale, label=mass_label)
+    axis.scale_axes(axes, points)
     set_y(axes, *shown, room_above=0.2)
     axes.set_ylabel("AUC (out of fold)")
     legend = axes.legend(loc="upper center", ncols=3)
