@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from benchmarks.entries import entry as figure
 from darksieve.evaluation.limits.answer import answer_documents
 from darksieve.evaluation.limits.document import SearchModel
 
@@ -139,8 +140,7 @@ def entries_of(name: str, command: str, folder: Path) -> list[dict[str, Any]]:
     def entry(
         what: str, value: float, bar: str | None, passed: bool | None, note: str = ""
     ) -> dict[str, Any]:
-        own = {"area": "b-searches", "name": f"{name}: {what}", "value": value, "bar": bar, "peer": None}
-        return own | {"ratio": None, "command": command, "passed": passed, "note": note}
+        return figure("b-searches", command, f"{name}: {what}", value, bar, passed=passed, note=note)
 
     return [
         entry("seconds end to end, cached", seconds, f"< {MAX_SECONDS:.0f}", seconds < MAX_SECONDS),

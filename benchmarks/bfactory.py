@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.entries import entry
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.bfactory.generation import continuum_events
 from darksieve.datasets.simulation.bfactory.settings import BFactorySettings
@@ -29,16 +30,7 @@ _WORKERS = 2
 
 def _entry(name: str, value: float, bar: float | None, *, at_least: bool = True) -> dict[str, Any]:
     passed = None if bar is None else bool(value >= bar if at_least else value <= bar)
-    return {
-        "area": "b-searches",
-        "name": name,
-        "value": value,
-        "bar": bar,
-        "peer": None,
-        "ratio": None,
-        "command": COMMAND,
-        "passed": passed,
-    }
+    return entry("b-searches", COMMAND, name, value, bar, passed=passed)
 
 
 def continuum_generation_per_second(n_events: int = 20_000) -> float:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 import uproot
 
 from benchmarks.entries import entry
+from benchmarks.timing import interleaved_seconds
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.cache import Cache
 from darksieve.datasets.cached_reader import CachedReader
@@ -50,19 +48,6 @@ def _write_file(path: Path, n_rows: int, first: int = 0) -> None:
             tree.extend(columns)
 
 
-def _seconds(*runs: Callable[[], Any]) -> list[float]:
-    """Median seconds of each, taken in turns so that a busy machine slows all alike."""
-    for run in runs:
-        run()
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(REPETITIONS):
-        for run, of_run in zip(runs, seconds, strict=True):
-            start = time.perf_counter()
-            run()
-            of_run.append(time.perf_counter() - start)
-    return [statistics.median(of_run) for of_run in seconds]
-
-
 def _drain(reader: CachedReader) -> int:
     return sum(len(events) for events in reader.chunks())
 
@@ -85,8 +70,13 @@ def _measure(
         cache.clear()
         _drain(cached())
 
-    files_s, cache_s, whole_files_s, whole_cache_s, making_s = _seconds(
-        lambda: _drain(plain()), lambda: _drain(cached()), plain().read, lambda: cached().read(), making
+    files_s, cache_s, whole_files_s, whole_cache_s, making_s = interleaved_seconds(
+        lambda: _drain(plain()),
+        lambda: _drain(cached()),
+        plain().read,
+        lambda: cached().read(),
+        making,
+        repetitions=REPETITIONS,
     )
     size = cache.entries()[0].n_bytes
     return [

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.continuum_samples import Candidates, continuum_candidates
+from benchmarks.entries import entry
 from darksieve.datasets.events import Events, Role, SampleInfo
 from darksieve.datasets.folds import fold_of, hash_event_key
 from darksieve.evaluation.bootstrap import bootstrap_draws
@@ -136,16 +137,7 @@ def _entry(
 ) -> dict[str, Any]:
     judged = value if ratio is None else ratio
     passed = None if bar is None else bool(judged >= bar if at_least else judged <= bar)
-    return {
-        "area": "continuum",
-        "name": name,
-        "value": value,
-        "bar": bar,
-        "peer": peer,
-        "ratio": ratio,
-        "command": COMMAND,
-        "passed": passed,
-    }
+    return entry("continuum", COMMAND, name, value, bar, peer, ratio, passed)
 
 
 def separation(sample: Candidates, scored: Scored) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 import uproot
 
 from benchmarks.entries import entry
+from benchmarks.timing import interleaved_seconds
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.candidates import KINEMATIC_COLUMNS, PairingRecipe, build_candidates
 from darksieve.datasets.catalogue import Sample
@@ -82,19 +82,6 @@ def _write_parquet(path: Path, n_rows: int = N_ROWS) -> None:
             writer.write_table(pa.table(columns))
 
 
-def _interleaved_seconds(*runs: Callable[[], Any]) -> list[float]:
-    """Median seconds of each, taken in turns so that a busy machine slows all alike."""
-    for run in runs:
-        run()
-    seconds: list[list[float]] = [[] for _ in runs]
-    for _ in range(REPETITIONS):
-        for run, of_run in zip(runs, seconds, strict=True):
-            start = time.perf_counter()
-            run()
-            of_run.append(time.perf_counter() - start)
-    return [statistics.median(of_run) for of_run in seconds]
-
-
 def _recipe(**more: Any) -> ReadRecipe:
     return ReadRecipe(tuple(f"b{i}" for i in range(N_READ)), luminosity_fb=1.0, select=SELECT, **more)
 
@@ -136,8 +123,8 @@ def measure_reading() -> list[dict[str, Any]]:
         def ours_in_memory() -> None:
             SampleReader(sample, recipe).read()
 
-        plain_s, selected_s, ours_s, plain_memory_s, ours_memory_s = _interleaved_seconds(
-            plain, plain_with_selection, ours, plain_in_memory, ours_in_memory
+        plain_s, selected_s, ours_s, plain_memory_s, ours_memory_s = interleaved_seconds(
+            plain, plain_with_selection, ours, plain_in_memory, ours_in_memory, repetitions=REPETITIONS
         )
         peaks = [_peak_memory_mb(path, n_files)[0] for n_files in (1, N_FILES)]
     return [
@@ -197,7 +184,7 @@ def measure_other_formats() -> list[dict[str, Any]]:
         runs: list[Callable[[], Any]] = []
         for path in rntuples.values():
             runs += [partial(plain_rntuple, path), partial(ours, path)]
-        seconds = _interleaved_seconds(*runs, plain_parquet, lambda: ours(parquet))
+        seconds = interleaved_seconds(*runs, plain_parquet, lambda: ours(parquet), repetitions=REPETITIONS)
     names = [(f"RNTuple in clusters of {rows} rows", "uproot's iterate") for rows in CLUSTER_ROWS]
     entries = []
     for (name, peer), plain_s, ours_s in zip(
@@ -327,8 +314,10 @@ def measure_candidates() -> list[dict[str, Any]]:
     }
     wanted = KINEMATIC_COLUMNS
     n = len(momenta)
-    (t_pair,) = _interleaved_seconds(lambda: build_candidates(columns, recipe, beams, wanted=wanted))
-    (t_fit,) = _interleaved_seconds(lambda: fit_photons(momenta, beams))
+    (t_pair,) = interleaved_seconds(
+        lambda: build_candidates(columns, recipe, beams, wanted=wanted), repetitions=REPETITIONS
+    )
+    (t_fit,) = interleaved_seconds(lambda: fit_photons(momenta, beams), repetitions=REPETITIONS)
     return [
         _entry("pairing of three photons (events/s)", n / t_pair, ">= 3e5", "", None, n / t_pair >= 3e5),
         _entry("kinematic fit (events/s)", n / t_fit, ">= 1e5", "", None, n / t_fit >= 1e5),

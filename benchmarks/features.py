@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.entries import entry
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.features.event_shapes import EVENT_SHAPES, LARGEST_ROE_MOMENTUM, event_shapes
 from darksieve.datasets.features.particles import Particles
@@ -144,26 +145,24 @@ def measure() -> list[dict[str, Any]]:
     difference = max(float(np.abs(peer[name] - ours[name][rows]).max()) for name in EVENT_SHAPES)
     value, peer_value = statistics.median(seconds), statistics.median(peer_seconds)
     return [
-        {
-            "area": "features",
-            "name": "event shapes of 10^5 candidates, 5 + 15 particles, 68 columns (CPU s)",
-            "value": float(f"{value:.3g}"),
-            "bar": "< 2 s",
-            "peer": f"numpy on padded arrays, thrust exact too, {N_PEER} at a time: {peer_value:.3g} s",
-            "ratio": round(peer_value / value, 1),
-            "command": COMMAND,
-            "passed": bool(value < 2.0),
-        },
-        {
-            "area": "features",
-            "name": "greatest difference of any event shape from numpy's",
-            "value": float(f"{difference:.2g}"),
-            "bar": "< 1e-9",
-            "peer": None,
-            "ratio": None,
-            "command": COMMAND,
-            "passed": bool(difference < 1e-9),
-        },
+        entry(
+            "features",
+            COMMAND,
+            "event shapes of 10^5 candidates, 5 + 15 particles, 68 columns (CPU s)",
+            value,
+            "< 2 s",
+            peer=f"numpy on padded arrays, thrust exact too, {N_PEER} at a time: {peer_value:.3g} s",
+            ratio=peer_value / value,
+            passed=value < 2.0,
+        ),
+        entry(
+            "features",
+            COMMAND,
+            "greatest difference of any event shape from numpy's",
+            difference,
+            "< 1e-9",
+            passed=difference < 1e-9,
+        ),
     ]
 
 

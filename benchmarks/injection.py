@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.entries import entry as figure
 from darksieve.datasets.candidates import PairingRecipe
 from darksieve.datasets.catalogue import Sample
 from darksieve.datasets.events import Events, Role
@@ -231,17 +232,7 @@ def measure(n_experiments: int = N_EXPERIMENTS, workers: int = 2) -> list[dict[s
     )
 
     def entry(name: str, value: float, bar: str, passed: bool) -> dict[str, Any]:
-        return {
-            "area": "chain",
-            "name": name,
-            "value": round(value, 4),
-            "bar": bar,
-            "peer": None,
-            "ratio": None,
-            "command": COMMAND,
-            "passed": bool(passed),
-            "note": setting,
-        }
+        return figure("chain", COMMAND, name, value, bar, passed=passed, note=setting)
 
     return [
         entry(f"injected signal: mean pull (± {mean_error:.2f})", mean, "|mean| < 0.2", abs(mean) < 0.2),
@@ -270,9 +261,9 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=N_EXPERIMENTS)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    for figure in measure(options.experiments, options.workers):
-        state = "passed" if figure["passed"] else "FAILED"
-        print(f"{state}  {figure['name']}: {figure['value']} (bar {figure['bar']})")
+    for found in measure(options.experiments, options.workers):
+        state = "passed" if found["passed"] else "FAILED"
+        print(f"{state}  {found['name']}: {found['value']} (bar {found['bar']})")
     print(figure["note"])
 
 

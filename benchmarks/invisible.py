@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.entries import entry
 from darksieve.datasets.simulation.production import simulate
 
 COMMAND = "python -m benchmarks.invisible"
@@ -34,16 +35,12 @@ def measure() -> list[dict[str, Any]]:
             start = time.perf_counter()
             simulate(process, path, n_events=N_EVENTS, workers=_WORKERS, **extent)
             entries.append(
-                {
-                    "area": "b-searches",
-                    "name": f"{process} events/s, generated to written, {_WORKERS} workers",
-                    "value": N_EVENTS / (time.perf_counter() - start),
-                    "bar": None,
-                    "peer": None,
-                    "ratio": None,
-                    "command": COMMAND,
-                    "passed": None,
-                }
+                entry(
+                    "b-searches",
+                    COMMAND,
+                    f"{process} events/s, generated to written, {_WORKERS} workers",
+                    N_EVENTS / (time.perf_counter() - start),
+                )
             )
     return entries
 

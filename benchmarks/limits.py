@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.entries import entry
 from benchmarks.limit_peers import IminuitLimits, pyhf_model, window_of
 from darksieve.evaluation.limits.compile import compile_search
 from darksieve.evaluation.limits.document import SearchModel
@@ -114,10 +115,10 @@ def measure_scan() -> list[dict[str, Any]]:
     n_failed = sum(status == "failed" for status in result.status)
     what = f"{N_MASSES} masses x {N_CHANNELS} channels x {N_BINS} bins, observed + 5 expected"
     return [
-        entry(f"{what}: fits", fits, "< 1 s", fits < 1.0),
-        entry(f"{what}: templates and fits", whole, "< 2 s", whole < 2.0),
-        entry("reading the document of that scan", parsing, "s", True),
-        entry("problems of that scan that do not converge", n_failed, "0", n_failed == 0),
+        _entry(f"{what}: fits", fits, "< 1 s", fits < 1.0),
+        _entry(f"{what}: templates and fits", whole, "< 2 s", whole < 2.0),
+        _entry("reading the document of that scan", parsing, "s", True),
+        _entry("problems of that scan that do not converge", n_failed, "0", n_failed == 0),
     ]
 
 
@@ -148,13 +149,13 @@ def measure_peers() -> list[dict[str, Any]]:
     ratio, slow_ratio = minuit / seconds, slow / seconds
     name = "one window, 150 bins, 8 parameters, observed + 5 expected, per core"
     return [
-        entry(
+        _entry(
             name, seconds, ">= 150 x iminuit", ratio >= 150, "iminuit, numba likelihood and gradient", ratio
         ),
-        entry(
+        _entry(
             name, seconds, ">= 5000 x pyhf", slow_ratio >= 5000, "pyhf 0.7.6, numpy, upper_limit", slow_ratio
         ),
-        entry(
+        _entry(
             f"largest relative difference to iminuit, {PEER_MASSES} masses x 6 limits",
             difference,
             "< 1e-3",
@@ -189,13 +190,13 @@ def _compare_with_pyhf(batch: ProblemBatch) -> dict[str, Any]:
             slope = abs(math.log(value / 0.05) / math.log(1.01))
             largest = max(largest, abs(math.log(cls / 0.05)) / slope)
     name = f"largest relative difference to pyhf, {PYHF_COMPARED} masses x 6 limits"
-    return entry(name, largest, "< 3e-4", largest < 3e-4, "pyhf 0.7.6, numpy")
+    return _entry(name, largest, "< 3e-4", largest < 3e-4, "pyhf 0.7.6, numpy")
 
 
 def _time_toys(batch: ProblemBatch, mu: float) -> dict[str, Any]:
     toy_cls(batch, mu, 10, problems=[0])
     seconds = best_of(2, lambda: toy_cls(batch, mu, N_TOYS, problems=[0]))
-    return entry("2 x 10^4 profiled toys at one strength, 150 bins", seconds, "< 1.5 s", seconds < 1.5)
+    return _entry("2 x 10^4 profiled toys at one strength, 150 bins", seconds, "< 1.5 s", seconds < 1.5)
 
 
 def measure_memory() -> list[dict[str, Any]]:
@@ -212,23 +213,14 @@ def measure_memory() -> list[dict[str, Any]]:
     run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     megabytes = float(run.stdout)
     name = f"peak memory of the process, {N_MASSES} masses x {N_CHANNELS} channels (MB)"
-    return [entry(name, megabytes, "< 500 MB", megabytes < 500)]
+    return [_entry(name, megabytes, "< 500 MB", megabytes < 500)]
 
 
-def entry(
+def _entry(
     name: str, value: float, bar: str, passed: bool, peer: str | None = None, ratio: float | None = None
 ) -> dict[str, Any]:
     """One figure."""
-    return {
-        "area": "limits",
-        "name": name,
-        "value": float(value),
-        "bar": bar,
-        "peer": peer,
-        "ratio": None if ratio is None else float(ratio),
-        "command": COMMAND,
-        "passed": bool(passed),
-    }
+    return entry("limits", COMMAND, name, value, bar, peer, ratio, passed)
 
 
 GROUPS = (measure_scan, measure_peers, measure_memory)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.entries import entry
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.look_elsewhere import gross_vitells
 from darksieve.evaluation.limits.scan_toys import full_significances, linear_scores, scan_toys, share, throw
@@ -91,27 +92,26 @@ def measure(n_toys: int = N_TOYS, n_masses: int = N_MASSES) -> list[dict[str, An
     missed = int(np.sum(above & ~screened))
     bound, _ = gross_vitells(found.significance, found.n_crossings)
     return [
-        {
-            "area": "limits",
-            "name": f"global p-value, {n_toys} toys x {n_masses} masses (s)",
-            "value": seconds,
-            "bar": f"< {BAR_SECONDS:g} s",
-            "peer": f"full fits of all toys and masses: {full_seconds:.0f} s (from {len(toys)} toys)",
-            "ratio": full_seconds / seconds,
-            "command": COMMAND,
-            "passed": seconds < BAR_SECONDS,
-        },
-        {
-            "area": "limits",
-            "name": "global p-value: toys with a larger excess that the screen misses",
-            "value": missed,
-            "bar": f"0 of {int(above.sum())} in {len(toys)} toys fitted in full",
-            "peer": f"p = {found.p_global:.4f} ± {found.p_global_error:.4f} at Z = {found.significance:.2f}; "
+        entry(
+            "limits",
+            COMMAND,
+            f"global p-value, {n_toys} toys x {n_masses} masses (s)",
+            seconds,
+            f"< {BAR_SECONDS:g} s",
+            peer=f"full fits of all toys and masses: {full_seconds:.0f} s (from {len(toys)} toys)",
+            ratio=full_seconds / seconds,
+            passed=seconds < BAR_SECONDS,
+        ),
+        entry(
+            "limits",
+            COMMAND,
+            "global p-value: toys with a larger excess that the screen misses",
+            missed,
+            f"0 of {int(above.sum())} in {len(toys)} toys fitted in full",
+            peer=f"p = {found.p_global:.4f} ± {found.p_global_error:.4f} at Z = {found.significance:.2f}; "
             f"Gross-Vitells {bound:.4f}",
-            "ratio": None,
-            "command": COMMAND,
-            "passed": missed == 0,
-        },
+            passed=missed == 0,
+        ),
     ]
 
 

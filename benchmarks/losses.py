@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.entries import entry
 from benchmarks.photon_samples import (
     MASS_RANGE,
     collect,
@@ -203,22 +204,21 @@ def study(n: int, n_seeds: int) -> list[Entry]:
             kept = np.array([a if o.accepted else 0.0 for a, o in zip(aims, found, strict=True)])
             # what is kept must not be worse than cross-entropy by more than what seeds scatter by
             entries.append(
-                {
-                    "area": "networks",
-                    "name": f"{case.name}: limit gained by {loss} as the loss where it is kept, {aim} (%)",
-                    "value": 100 * float(kept.mean()),
-                    "bar": -0.3,
-                    "peer": 0.0,
-                    "ratio": None,
-                    "command": COMMAND,
-                    "passed": bool(kept.mean() >= -0.003),
-                    "gain_percent": 100 * float(aims.mean()),
-                    "gain_error_percent": _error(aims),
-                    f"gain_percent_{other.replace(' ', '_')}": 100 * float(others.mean()),
-                    "gain_error_percent_other": _error(others),
-                    "held_out_percent": [100 * o.held_out for o in found],
-                    "accepted": [o.accepted for o in found],
-                }
+                entry(
+                    "networks",
+                    COMMAND,
+                    f"{case.name}: limit gained by {loss} as the loss where it is kept, {aim} (%)",
+                    100 * float(kept.mean()),
+                    -0.3,
+                    peer=0.0,
+                    passed=kept.mean() >= -0.003,
+                    gain_percent=100 * float(aims.mean()),
+                    gain_error_percent=_error(aims),
+                    gain_error_percent_other=_error(others),
+                    held_out_percent=[100 * o.held_out for o in found],
+                    accepted=[o.accepted for o in found],
+                )
+                | {f"gain_percent_{other.replace(' ', '_')}": 100 * float(others.mean())}
             )
             print(json.dumps(entries[-1]), file=sys.stderr, flush=True)
     return entries
@@ -253,16 +253,8 @@ def step_time(loss_name: str, n: int = 65_536, n_masses: int = 1300, repeats: in
         loss.of_batch(*columns)
         taken.append(1000 * (time.process_time() - start))
     value = float(np.median(taken))
-    return {
-        "area": "networks",
-        "name": f"{loss_name} as the loss at {n_masses} masses, {n} events: CPU ms a step",
-        "value": value,
-        "bar": 5.0,
-        "peer": None,
-        "ratio": None,
-        "command": COMMAND,
-        "passed": value < 5.0,
-    }
+    name = f"{loss_name} as the loss at {n_masses} masses, {n} events: CPU ms a step"
+    return entry("networks", COMMAND, name, value, 5.0, passed=value < 5.0)
 
 
 def measure(n: int = 40_000, n_seeds: int = 3) -> list[Entry]:

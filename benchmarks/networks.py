@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.entries import entry
 from benchmarks.network_sculpting import best_cuts, difference_on_same_events, spurious_signals
 from benchmarks.network_speed import fit_against_bare_loop, rates
 from benchmarks.photon_samples import (
@@ -130,16 +131,16 @@ def _worst(
     """The entry of the mass with the worst value; ``sign`` 1 where small is good."""
     worst = max(found, key=lambda mass: sign * of(found[mass]))
     value = of(found[worst])
-    entry: Entry = {
-        "area": "networks",
-        "name": f"{name} (worst of {len(found)} masses: {worst:g} GeV)",
-        "value": value,
-        "bar": bar,
-        "peer": found[worst].reference_auc,
-        "ratio": found[worst].auc / found[worst].reference_auc,
-        "command": f"{COMMAND} {part}",
-        "passed": bool(sign * value <= sign * bar),
-        "by_mass": {
+    made = entry(
+        "networks",
+        f"{COMMAND} {part}",
+        f"{name} (worst of {len(found)} masses: {worst:g} GeV)",
+        value,
+        bar,
+        peer=found[worst].reference_auc,
+        ratio=found[worst].auc / found[worst].reference_auc,
+        passed=sign * value <= sign * bar,
+        by_mass={
             str(mass): {
                 "auc_loss": c.auc_loss,
                 "auc_loss_error": c.auc_loss_error,
@@ -148,9 +149,9 @@ def _worst(
             }
             for mass, c in found.items()
         },
-    }
-    say(entry)
-    return entry
+    )
+    say(made)
+    return made
 
 
 def _number(
@@ -163,16 +164,9 @@ def _number(
     peer: float | None = None,
     **more: Any,
 ) -> Entry:
-    return {
-        "area": "networks",
-        "name": name,
-        "value": value,
-        "bar": bar,
-        "peer": peer,
-        "ratio": None if peer is None else value / peer,
-        "command": f"{COMMAND} {part}",
-        "passed": bool(value >= bar if above else value <= bar),
-    } | more
+    ratio = None if peer is None else value / peer
+    passed = value >= bar if above else value <= bar
+    return entry("networks", f"{COMMAND} {part}", name, value, bar, peer, ratio, passed, **more)
 
 
 def ceiling(name: str, network: Any, windows: dict[float, Window], sqrt_s: float) -> list[Entry]:
