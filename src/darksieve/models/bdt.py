@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from darksieve.atomic import write_json
@@ -22,8 +21,9 @@ from darksieve.models.estimator import (
     write_bytes,
 )
 from darksieve.models.feature_blocks import FeatureBlocks
-from darksieve.models.fit_checks import binary_labels, check_columns, check_lengths
+from darksieve.models.fit_checks import binary_labels, check_columns, check_lengths, check_penalty
 from darksieve.models.penalty import Penalty
+from darksieve.models.two_classes import TwoClassEstimator
 
 if TYPE_CHECKING:
     import xgboost
@@ -32,7 +32,7 @@ FORMAT = "darksieve-bdt/1"
 _DEFAULT = BdtOptions()
 
 
-class Bdt(ClassifierMixin, BaseEstimator):
+class Bdt(TwoClassEstimator):
     """A binary classifier of boosted trees; its keywords are those of :class:`BdtOptions`.
 
     Args:
@@ -45,8 +45,6 @@ class Bdt(ClassifierMixin, BaseEstimator):
         history_: For each tree, ``train_loss`` and (with a validation part) ``validation_loss``.
         n_trees_: Trees in use, up to the best of the validation part.
     """
-
-    history_: list[dict[str, float]]
 
     def __init__(
         self,
@@ -81,7 +79,6 @@ class Bdt(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = True
         return tags
 
@@ -121,8 +118,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         weights = balanced_weights(labels, sample_weight)
-        if penalty is not None and len(penalty) != len(X):
-            raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
+        check_penalty(penalty, len(X))
         names = None if self.features is None else list(self.features)
         train = xgboost.QuantileDMatrix(
             X, labels, weight=weights, feature_names=names, max_bin=self.max_bins, nthread=self.n_threads
@@ -272,26 +268,13 @@ class Bdt(ClassifierMixin, BaseEstimator):
             gain[known.index(name) if known else int(name.removeprefix("f"))] = value
         return gain / gain.sum() if gain.any() else gain
 
-    def predict(self, X: NDArray) -> NDArray:
-        """The likelier label of each row, shape (n,)."""
-        check_is_fitted(self, "booster_")
-        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
-
     def save(self, directory: Path | str) -> None:
         """Write ``trees.ubj`` and ``bdt.json`` into a directory."""
         check_is_fitted(self, "booster_")
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_bytes(directory / "trees.ubj", bytes(self.booster_.save_raw("ubj")))
-        features = None if self.features is None else list(self.features)
-        document = {
-            "format": FORMAT,
-            "parameters": self.get_params(deep=False) | {"features": features},
-            "classes": self.classes_.tolist(),
-            "n_features": int(self.n_features_in_),
-            "history": self.history_,
-        }
-        write_json(directory / "bdt.json", document)
+        write_json(directory / "bdt.json", {"format": FORMAT} | self._document())
 
     @classmethod
     def load(cls, directory: Path | str) -> Self:
@@ -306,13 +289,7 @@ class Bdt(ClassifierMixin, BaseEstimator):
         document = read_json(directory / "bdt.json")
         if document.get("format") != FORMAT:
             raise InputError(f"{directory}: format {document.get('format')!r} is not {FORMAT!r}")
-        parameters = document["parameters"]
-        if parameters["features"] is not None:
-            parameters["features"] = tuple(parameters["features"])
-        model = cls(**parameters)
-        model.classes_ = np.array(document["classes"])
-        model.n_features_in_ = document["n_features"]
-        model.history_ = document["history"]
+        model = cls._of_document(document)
         booster: xgboost.Booster = xgboost.Booster({"nthread": model.n_threads})
         try:
             booster.load_model(bytearray((directory / "trees.ubj").read_bytes()))

@@ -88,3 +88,13 @@ def check_lengths(
     n_fitted = int(np.count_nonzero(~validation))
     if penalty is not None and len(penalty) != n_fitted:
         raise ValueError(f"the penalty has variables of {len(penalty)} rows, the fit has {n_fitted}")
+
+
+def check_penalty(penalty: Penalty | None, n_rows: int) -> None:
+    """Refuse a penalty on variables of other rows than those of the fit.
+
+    Raises:
+        ValueError: If the numbers of rows differ.
+    """
+    if penalty is not None and len(penalty) != n_rows:
+        raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {n_rows}")

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from darksieve.models.fit_checks import (
     binary_labels,
     check_columns,
     check_lengths,
+    check_penalty,
     refuse_infinite,
     refuse_missing,
 )
@@ -39,6 +39,7 @@ from darksieve.models.perceptron import PhotonPerceptron
 from darksieve.models.photon_inputs import transform_of
 from darksieve.models.photon_set import PhotonSet
 from darksieve.models.torch_threads import torch_threads
+from darksieve.models.two_classes import TwoClassEstimator
 
 if TYPE_CHECKING:
     from darksieve.models.network_fit import FitOptions, Loss
@@ -47,7 +48,7 @@ _DEFAULT = PhotonNetworkOptions()
 _ROWS_AT_ONCE = 8192  # always so many, padded: the same kernels run whatever the size of a chunk
 
 
-class PhotonNetwork(ClassifierMixin, BaseEstimator):
+class PhotonNetwork(TwoClassEstimator):
     """A network conditioned on the candidate's own mass; keywords as in :class:`PhotonNetworkOptions`.
 
     Trained on background with the signal's mass distribution it learns the likelihood ratio at each mass.
@@ -63,8 +64,6 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         network_: The fitted :class:`PhotonPerceptron` or :class:`PhotonSet`, of the best epoch.
         history_: For each epoch ``train_loss`` and (with a validation part) ``validation_loss``.
     """
-
-    history_: list[dict[str, float]]
 
     def __init__(
         self,
@@ -111,11 +110,6 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         self.seed = seed
         self.n_threads = n_threads
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def fit(
         self,
         X: NDArray,
@@ -160,8 +154,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
         self.classes_, labels = binary_labels(y)
         check_columns(self.features, X.shape[1], self.mass_feature)
         weights = balanced_weights(labels, _check_sample_weight(sample_weight, X, dtype=np.float64))
-        if penalty is not None and len(penalty) != len(X):
-            raise ValueError(f"the penalty has variables of {len(penalty)} rows, X has {len(X)}")
+        check_penalty(penalty, len(X))
         with self._new_network(X.shape[1]) as network:
             with torch.no_grad():
                 network.standardise([(network.inputs(as_tensor(X)), as_tensor(weights))])
@@ -321,22 +314,10 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
                 signal[start : start + len(block)] = of_logit(logit).numpy()[: len(block)]
         return signal
 
-    def predict(self, X: NDArray) -> NDArray:
-        """The likelier label of each row, shape (n,)."""
-        check_is_fitted(self, "network_")
-        return self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
-
     def save(self, directory: Path | str) -> None:
         """Write ``weights.safetensors`` and ``network.json`` into a directory."""
         check_is_fitted(self, "network_")
-        features = None if self.features is None else list(self.features)
-        document = {
-            "parameters": self.get_params(deep=False) | {"hidden": list(self.hidden), "features": features},
-            "classes": self.classes_.tolist(),
-            "n_features": int(self.n_features_in_),
-            "history": self.history_,
-        }
-        write_network(Path(directory), self.network_, document)
+        write_network(Path(directory), self.network_, self._document())
 
     @classmethod
     def load(cls, directory: Path | str) -> Self:
@@ -346,15 +327,7 @@ class PhotonNetwork(ClassifierMixin, BaseEstimator):
             InputError: If the directory does not hold such a model.
         """
         directory = Path(directory)
-        document = read_document(directory)
-        parameters = document["parameters"]
-        parameters["hidden"] = tuple(parameters["hidden"])
-        if parameters["features"] is not None:
-            parameters["features"] = tuple(parameters["features"])
-        model = cls(**parameters)
-        model.classes_ = np.array(document["classes"])
-        model.n_features_in_ = document["n_features"]
-        model.history_ = document["history"]
+        model = cls._of_document(read_document(directory))
         with torch.random.fork_rng(devices=[]):  # building layers draws weights, which are replaced at once
             model.network_ = model._network(model.n_features_in_).eval()
         read_weights(directory, model.network_)
