@@ -12,7 +12,8 @@ from darksieve.config_loading import validate
 from darksieve.errors import InputError
 from darksieve.models.estimator import parse_options
 from darksieve.workflow.search_space import DEFAULT_SPACES, SearchSpace
-from darksieve.workflow.tuning import tune_classifier, tuning_tables
+from darksieve.workflow.tuning import tune_classifier
+from darksieve.workflow.tuning_report import tuning_tables
 
 CONFIG = """
 search: tuned
@@ -81,7 +82,7 @@ def test_a_trial_that_was_killed_is_done_again(config, tmp_path, monkeypatch):
     monkeypatch.setenv("DARKSIEVE_CACHE", str(tmp_path / "cache"))
     whole = tuning._trial
 
-    def killed(problem, trial):
+    def killed(problem, events, trial):
         problem.space.suggest(trial)
         raise KeyboardInterrupt
 
@@ -110,8 +111,12 @@ def test_two_processes_share_a_study_and_its_child_runs(config, tmp_path, monkey
     monkeypatch.setenv("DARKSIEVE_CACHE", str(tmp_path / "cache"))
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     tracked = config | {"tracking": {"uri": uri}}
+    tune_classifier(validate(tracked), tmp_path / "run", n_trials=1)
+    left = tmp_path / "run" / "tuning" / "events-of-a-killed-one"
+    left.mkdir()
     document = tune_classifier(validate(tracked), tmp_path / "run", workers=2, n_trials=4)
     assert len(document["trials"]) == 4
+    assert not list(left.parent.glob("events-*"))
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("tuned")
     runs = client.search_runs([experiment.experiment_id])

@@ -24,7 +24,7 @@ from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
 from darksieve.workflow.published_report import published_sections
 from darksieve.workflow.scan_pictures import draw_excesses, draw_spectra
-from darksieve.workflow.tuning import tuning_documents, tuning_tables
+from darksieve.workflow.tuning_report import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import (
     draw_understanding,
     leakage_tables,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import math
 import multiprocessing
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +22,9 @@ import numpy as np
 from darksieve.atomic import atomic_path, sha256_of_json, write_json
 from darksieve.config import ClassifierConfig, SearchConfig
 from darksieve.datasets.events import Events
+from darksieve.datasets.shared_events import SharedEvents
 from darksieve.errors import InputError, nearest
-from darksieve.evaluation.report import Cell, Table
-from darksieve.models.estimator import parse_options, read_json
+from darksieve.models.estimator import parse_options
 from darksieve.progress import say
 from darksieve.run_folder import RunFolder
 from darksieve.tracking import Tracker
@@ -45,7 +47,6 @@ class Problem:
     Attributes:
         classifier: The classifier's config.
         features: Its features.
-        events: What it learns from.
         merit: Judges scores.
         space: What is varied.
         settings: Arguments of ``train_bundle`` that stay.
@@ -57,7 +58,6 @@ class Problem:
 
     classifier: ClassifierConfig
     features: tuple[str, ...]
-    events: Events
     merit: LimitMerit
     space: SearchSpace
     settings: Mapping[str, Any]
@@ -104,8 +104,8 @@ def tune_classifier(
         ended = "FAILED"
         try:
             context = Context(config, run, tracker, workers, unblind=False)
-            problem = _problem(context, classifier, space)
-            _run_trials(problem, total, workers)
+            problem, events = _problem(context, classifier, space)
+            _run_trials(problem, events, total, workers)
             document = _write(context, problem)
             tracker.metrics({"mean_log_limit": document["best"]["mean_log_limit"]})
             ended = "FINISHED"
@@ -129,7 +129,8 @@ def _tuned(config: SearchConfig) -> ClassifierConfig:
     return config.classifiers[names.index(wanted)]
 
 
-def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace) -> Problem:
+def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace) -> tuple[Problem, Events]:
+    """What is to be solved, and the events that the classifier learns from."""
     config = context.config
     simulate_samples(context)
     features = tuple(f for one in config.classifiers for f in features_of(config, one))
@@ -172,10 +173,9 @@ def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace)
     folder.mkdir(exist_ok=True)
     tracker = context.tracker
     tracking = (config.search, tracker.uri, tracker.run_id) if tracker.active and tracker.run_id else None
-    return Problem(
+    problem = Problem(
         classifier=classifier,
         features=features_of(config, classifier),
-        events=events,
         merit=merit,
         space=space,
         settings=settings,
@@ -184,6 +184,7 @@ def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace)
         seed=config.seed,
         tracking=tracking,
     )
+    return problem, events
 
 
 def _smaller(first: int | None, second: int | None) -> int | None:
@@ -214,7 +215,7 @@ def _study(problem: Problem, worker: int) -> Any:
     )
 
 
-def _run_trials(problem: Problem, total: int, workers: int) -> None:
+def _run_trials(problem: Problem, events: Events, total: int, workers: int) -> None:
     from optuna.trial import TrialState
 
     study = _study(problem, 0)
@@ -234,29 +235,37 @@ def _run_trials(problem: Problem, total: int, workers: int) -> None:
     if missing == 0:
         return
     if workers == 1 or missing == 1:
-        _work(problem, done, missing)
+        _work(problem, events, done, missing)
         return
     context = multiprocessing.get_context("spawn")
     shares = [missing // workers + (i < missing % workers) for i in range(workers)]
-    processes = [
-        context.Process(target=_work, args=(problem, done + 1000 * i, share))
-        for i, share in enumerate(shares)
-        if share
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    for left in problem.storage.parent.glob("events-*"):  # of a tuning that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=problem.storage.parent, prefix="events-") as folder:
+        shared = SharedEvents.write(events, Path(folder))
+        processes = [
+            context.Process(target=_work_on_shared, args=(problem, shared, done + 1000 * i, share))
+            for i, share in enumerate(shares)
+            if share
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
     if any(process.exitcode for process in processes):
         raise RuntimeError("a process of the tuning died; finished trials are kept, the same command resumes")
 
 
-def _work(problem: Problem, worker: int, n_trials: int) -> None:
+def _work_on_shared(problem: Problem, events: SharedEvents, worker: int, n_trials: int) -> None:
+    _work(problem, events.map(), worker, n_trials)
+
+
+def _work(problem: Problem, events: Events, worker: int, n_trials: int) -> None:
     study = _study(problem, worker)
-    study.optimize(lambda trial: _trial(problem, trial), n_trials=n_trials)
+    study.optimize(lambda trial: _trial(problem, events, trial), n_trials=n_trials)
 
 
-def _trial(problem: Problem, trial: Any) -> float:
+def _trial(problem: Problem, events: Events, trial: Any) -> float:
     """One trial: fit fold after fold, and stop where it cannot win."""
     import optuna
 
@@ -269,7 +278,7 @@ def _trial(problem: Problem, trial: Any) -> float:
         experiment, uri, parent = problem.tracking
         tracker = Tracker(experiment, run_name=f"trial {trial.number}", uri=uri, parent=parent)
         tracker.parameters(asdict(options))
-    judge = problem.merit.judge(problem.events, problem.classifier.folds)
+    judge = problem.merit.judge(events, problem.classifier.folds)
     ended = "FAILED"
     value = math.nan
 
@@ -284,7 +293,7 @@ def _trial(problem: Problem, trial: Any) -> float:
 
     try:
         train_bundle(
-            problem.events,
+            events,
             options=options,
             decorrelation=Decorrelation(
                 tuple(problem.classifier.decorrelate), **problem.classifier.decorrelation.model_dump()
@@ -363,33 +372,3 @@ def _write(context: Context, problem: Problem) -> dict[str, Any]:
     say(f"tune {name}: best trial {best['trial']}, limit {gain:.2f} % lower than with the config's options")
     say(f'  --set "classifiers.{position}.options={{{chosen}}}"')
     return document
-
-
-def tuning_documents(run: RunFolder | Path) -> list[dict[str, Any]]:
-    """What tunings left in a run's folder, by classifier."""
-    return [read_json(path) for path in sorted((run / "tuning").glob("*.json"))]
-
-
-def tuning_tables(run: RunFolder | Path, most: int = 10) -> list[Table]:
-    """The best trials of each tuning, for the report."""
-    tables = []
-    for document in tuning_documents(run):
-        finished = [trial for trial in document["trials"] if trial["mean_log_limit"] is not None]
-        finished.sort(key=lambda trial: trial["mean_log_limit"])
-        names = list(document["best"]["options"])
-        rows: list[list[Cell]] = [
-            [
-                trial["trial"],
-                100 * (1 - math.exp(trial["mean_log_limit"] - document["first"]["mean_log_limit"])),
-                *(str(trial["options"][name]) for name in names),
-            ]
-            for trial in finished[:most]
-        ]
-        n, n_pruned = len(document["trials"]), len(document["trials"]) - len(finished)
-        title = f"Tuning of {document['classifier']}: best of {n} trials ({n_pruned} stopped early)"
-        note = (
-            "The first trial has the config's own options. A trial is judged by what its score could reach on"
-            " events that its models have not seen; having been chosen, it is no quote."
-        )
-        tables.append(Table(title, ["trial", "limit lower than the first by %", *names], rows, note=note))
-    return tables
