@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from darksieve.datasets.simulation.rates import stated, unit_and_source
 from darksieve.errors import InputError
 
 PEAKING_MESONS = ("pi0", "eta", "etaprime")
 KAON_MODES = ("kplus", "kshort", "kstarplus", "kstarzero")
 
 
-def _number(value: float, unit: str, source: str) -> float:
-    number: float = field(default=value, metadata={"unit": unit, "source": source})
-    return number
-
-
 def _fraction(value: float, decay: str) -> float:
-    return _number(value, "1", f"B({decay}), PDG, from memory")
+    return stated(value, "1", f"B({decay}), PDG, from memory")
 
 
 @dataclass(frozen=True)
@@ -28,17 +24,17 @@ class Rates:
     ``kstarplus`` and ``kstarzero`` are K*(892)+ and K*(892)0, ``kshort`` is K0 (seen as K_S → π+π-).
     """
 
-    continuum_fb: float = _number(
+    continuum_fb: float = stated(
         3.69e6,
         "fb",
         "e+e- → u ū, d d̄, s s̄, c c̄ at the Υ(4S), 1.61 + 0.40 + 0.38 + 1.30 nb, Belle II Physics Book, "
         "arXiv:1808.10567, from memory; Pythia's own is 3.3 nb and its mixture of flavours is used",
     )
-    upsilon4s_fb: float = _number(
+    upsilon4s_fb: float = stated(
         1.11e6, "fb", "e+e- → Υ(4S), Belle II Physics Book, arXiv:1808.10567, from memory"
     )
-    charged_fraction: float = _number(0.514, "1", "B(Υ(4S) → B+B-), PDG 2024, from memory")
-    neutral_fraction: float = _number(0.486, "1", "B(Υ(4S) → B0 anti-B0), PDG 2024, from memory")
+    charged_fraction: float = stated(0.514, "1", "B(Υ(4S) → B+B-), PDG 2024, from memory")
+    neutral_fraction: float = stated(0.486, "1", "B(Υ(4S) → B0 anti-B0), PDG 2024, from memory")
     kplus_pi0: float = _fraction(1.29e-5, "B+ → K+ π0")
     kplus_eta: float = _fraction(2.4e-6, "B+ → K+ η")
     kplus_etaprime: float = _fraction(7.04e-5, "B+ → K+ η'")
@@ -54,11 +50,11 @@ class Rates:
     pi0_to_two_photons: float = _fraction(0.98823, "π0 → γγ")
     eta_to_two_photons: float = _fraction(0.3936, "η → γγ")
     etaprime_to_two_photons: float = _fraction(0.02307, "η' → γγ")
-    kshort_in_k0: float = _number(0.5, "1", "K_S in K0, without CP violation")
+    kshort_in_k0: float = stated(0.5, "1", "K_S in K0, without CP violation")
     kshort_to_two_pions: float = _fraction(0.6920, "K_S → π+π-")
-    kstarplus_to_k0_pion: float = _number(2 / 3, "1", "K*+ → K0 π+, isospin")
-    kstarplus_to_kplus_pi0: float = _number(1 / 3, "1", "K*+ → K+ π0, isospin")
-    kstarzero_to_kplus_pion: float = _number(2 / 3, "1", "K*0 → K+ π-, isospin")
+    kstarplus_to_k0_pion: float = stated(2 / 3, "1", "K*+ → K0 π+, isospin")
+    kstarplus_to_kplus_pi0: float = stated(1 / 3, "1", "K*+ → K+ π0, isospin")
+    kstarzero_to_kplus_pion: float = stated(2 / 3, "1", "K*0 → K+ π-, isospin")
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -96,13 +92,4 @@ class Rates:
 
     def unit_and_source(self) -> dict[str, dict[str, float | str]]:
         """Value, unit and source of every number, by its name; a replaced number says so."""
-        return {
-            item.name: {
-                "value": getattr(self, item.name),
-                "unit": item.metadata["unit"],
-                "source": item.metadata["source"]
-                if getattr(self, item.name) == item.default
-                else f"settings (default {item.default})",
-            }
-            for item in fields(self)
-        }
+        return unit_and_source(self)

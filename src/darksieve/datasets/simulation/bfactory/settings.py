@@ -71,6 +71,12 @@ class Preselection:
                 raise InputError(f"preselection.{name} is {value}; it is a finite number of at least 0")
 
 
+def refuse_other_than_upsilon4s(beams: Beams) -> None:
+    """Raise InputError unless the beams collide at the Υ(4S)."""
+    if not 10.56 < beams.sqrt_s < 10.62:
+        raise InputError(f"beams: sqrt(s) is {beams.sqrt_s:.4f} GeV; the Υ(4S) is at 10.58 GeV")
+
+
 @dataclass(frozen=True)
 class BFactorySettings(Settings):
     """Everything but the seed and the size that decides what a sample at the Υ(4S) contains.
@@ -89,8 +95,7 @@ class BFactorySettings(Settings):
     rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
-        if not 10.56 < self.beams.sqrt_s < 10.62:
-            raise InputError(f"beams: sqrt(s) is {self.beams.sqrt_s:.4f} GeV; the Υ(4S) is at 10.58 GeV")
+        refuse_other_than_upsilon4s(self.beams)
 
     def unit_and_source(self) -> dict[str, dict[str, float | str]]:
         return self.rates.unit_and_source()

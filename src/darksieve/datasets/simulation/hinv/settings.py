@@ -8,7 +8,7 @@ from typing import Any
 from darksieve.datasets.beams import Beams
 from darksieve.datasets.simulation.bfactory.detector import HadronShowers, Identification, Tracking
 from darksieve.datasets.simulation.bfactory.rates import Rates
-from darksieve.datasets.simulation.bfactory.settings import Generator
+from darksieve.datasets.simulation.bfactory.settings import Generator, refuse_other_than_upsilon4s
 from darksieve.datasets.simulation.hinv.channels import CHANNELS, channel_named
 from darksieve.datasets.simulation.hinv.selection import HSelection
 from darksieve.datasets.simulation.hinv.tag import TagSettings
@@ -43,8 +43,7 @@ class HinvSettings(Settings):
     channels: tuple[str, ...] = tuple(CHANNELS)
 
     def __post_init__(self) -> None:
-        if not 10.56 < self.beams.sqrt_s < 10.62:
-            raise InputError(f"beams: sqrt(s) is {self.beams.sqrt_s:.4f} GeV; the Υ(4S) is at 10.58 GeV")
+        refuse_other_than_upsilon4s(self.beams)
         if not self.channels:
             raise InputError(f"channels is empty; it lists some of {list(CHANNELS)}")
         for i, name in enumerate(self.channels):
