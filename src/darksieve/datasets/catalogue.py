@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -239,10 +239,6 @@ class Sample:
         selected = Expression(self.select).branches if self.select is not None else ()
         own = [name for name in (self.mass, self.weight) if isinstance(name, str)]
         return tuple(dict.fromkeys([*selected, *own]))
-
-    def with_files(self, files: Iterable[Path]) -> Sample:
-        """The same sample with other files."""
-        return replace(self, files=tuple(files))
 
     def masses_and_weights(
         self,
