@@ -184,7 +184,7 @@ class BoundLimit:
         self._signal_inside = self._columns[:, 0, inside].sum(axis=1)
         n_free = int(base.n_linear[0, 0]) + 2 * int(base.has_slope[0, 0])
         self._free = base.start[:, :n_free]
-        expected = _expected_background(self._base, n_bins, edges)
+        expected = _expected_background(self._base, n_bins)
         self._background_inside = expected[:, inside].sum(axis=1)
 
     def __call__(self, signal: ArrayLike, background: ArrayLike) -> NDArray[np.float64]:
@@ -378,7 +378,7 @@ def _common_nuisances(sizes: Uncertainties) -> list[dict[str, Any]]:
     return entries
 
 
-def _expected_background(base: ProblemBatch, n_bins: int, edges: NDArray) -> NDArray[np.float64]:
+def _expected_background(base: ProblemBatch, n_bins: int) -> NDArray[np.float64]:
     """Background of unit yield by bin, shape (n_masses, n_bins)."""
     n = base.n_problems
     structure, rows = base.structure, base.rows

@@ -97,7 +97,7 @@ def _first(cumulative: NDArray, wanted: NDArray) -> NDArray[np.int64]:
     return np.sum(cumulative < wanted[:, None], axis=1)
 
 
-def _edges(n_bins: int, k: int) -> NDArray[np.float64]:
+def _edges(k: int) -> NDArray[np.float64]:
     """x of the edges 0 … k over that of edge k, in the direction of the tail: infinite at edge 0."""
     with np.errstate(divide="ignore"):
         return np.log(max(k, 1) / np.arange(k + 1))
@@ -107,7 +107,7 @@ def _exponential(counts: NDArray, fitted: NDArray) -> NDArray[np.float64]:
     """Share of the events above edge k that lies above each purer edge, shape (n, n_bins + 1)."""
     out = np.zeros((counts.shape[0], counts.shape[1] + 1))
     for i, k in enumerate(fitted):
-        x = _edges(counts.shape[1], int(k))
+        x = _edges(int(k))
         survival = np.exp(-_SLOPES[:, None] * x)
         out[i, : k + 1] = survival[_best(survival, counts[i, :k])]
     return out
@@ -118,7 +118,7 @@ def _generalised_pareto(counts: NDArray, fitted: NDArray) -> NDArray[np.float64]
     out = np.zeros((counts.shape[0], counts.shape[1] + 1))
     slopes, shapes = (g.ravel()[:, None] for g in np.meshgrid(_SLOPES[::4], _SHAPES))
     for i, k in enumerate(fitted):
-        x = _edges(counts.shape[1], int(k))
+        x = _edges(int(k))
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             inner = np.maximum(1 + shapes * slopes * x, 0.0)
             survival = np.where(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from darksieve.evaluation.plots import scores, training
 from darksieve.evaluation.separation import auc_by_mass, roc_curve
@@ -14,6 +14,7 @@ from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.pictures import Pictures
 
 N_ROC_MASSES = 4
+ROC_HALF_WIDTH = 0.02  # of the scan: what is within of a mass counts there
 
 
 def draw_classifiers(pictures: Pictures) -> None:
@@ -56,7 +57,9 @@ def _draw_scores(pictures: Pictures, name: str, table: Scores) -> None:
 
 
 def _draw_roc(pictures: Pictures, name: str, table: Scores) -> None:
-    masses, half_width = _roc_masses(pictures, table)
+    low, high = pictures.config.scan.range
+    masses = low + (high - low) * (np.arange(N_ROC_MASSES) + 0.5) / N_ROC_MASSES
+    half_width = np.full(N_ROC_MASSES, ROC_HALF_WIDTH * (high - low))
     observable = table.observable
     if position_of(pictures.config.scan.observable) == "mass_squared":
         observable = np.sqrt(np.maximum(observable, 0))
@@ -86,10 +89,3 @@ def _draw_roc(pictures: Pictures, name: str, table: Scores) -> None:
     if curves:
         stamp = pictures.stamp(shows_data=False, luminosity=False)
         pictures.keep(f"roc_{name}", scores.draw_roc(curves, stamp=stamp, auc=aucs))
-
-
-def _roc_masses(pictures: Pictures, table: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Masses at which separation is shown, and half widths of windows that hold enough background."""
-    low, high = pictures.config.scan.range
-    masses = low + (high - low) * (np.arange(N_ROC_MASSES) + 0.5) / N_ROC_MASSES
-    return masses, np.full(N_ROC_MASSES, 0.02 * (high - low))

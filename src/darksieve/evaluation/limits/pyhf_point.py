@@ -84,7 +84,7 @@ class PointExport:
             name, (begin, end) = channel.name, self._rows(c)
             source = self.expectation if self.batch.blind else self.batch.rows.counts
             counts = np.array(source[begin:end])
-            samples = [self._signal(c, name), *self._components(c), *self._free(c, name)]
+            samples = [self._signal(c), *self._components(c), *self._free(c, name)]
             if self.batch.structure.has_slope[0, c]:
                 slope = self._slope(c, name)
                 for r in range(end - begin):
@@ -136,7 +136,7 @@ class PointExport:
     def _first_component(self) -> int:
         return 1 + self.n_morphs + self.n_morphs * (self.n_morphs + 1) // 2
 
-    def _signal(self, c: int, name: str) -> Sample:
+    def _signal(self, c: int) -> Sample:
         structure = self.batch.structure
         unit = float(self.batch.events_per_unit[0]) * self.poi_scale
         columns = unit * self._columns(self.batch, c)

@@ -55,7 +55,7 @@ def candidate_rows(
     columns = (
         candidate_columns(found, pairs, rest, recoiling, np.diff(particles.offsets), beams)
         | shape_columns(particles, objects, found, pairs, beams)
-        | truth_columns(found, pairs, truth, _h_pdg(batch, objects, found), batch)
+        | truth_columns(pairs, truth, _h_pdg(batch, objects, found), batch)
     )
     return columns, pairs.event
 

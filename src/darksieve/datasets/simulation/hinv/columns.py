@@ -101,7 +101,6 @@ def candidate_columns(
 
 
 def truth_columns(
-    candidates: HCandidates,
     pairs: Pairs,
     h_is_true: NDArray[np.bool_],
     h_pdg: Integers,
