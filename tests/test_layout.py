@@ -76,3 +76,10 @@ def test_mlflow_starts_from_the_root_in_spite_of_the_folder_named_datasets():
     )
     assert out.returncode == 0, out.stderr
     assert out.stdout.strip() == "mlflow.data"
+
+
+def test_the_files_that_tests_begin_with_are_there():
+    code = ast.parse((ROOT / "tests" / "conftest.py").read_text())
+    (named,) = [n.value for n in code.body if isinstance(n, ast.Assign) and n.targets[0].id == "FIRST"]
+    missing = [name for name in ast.literal_eval(named) if not (ROOT / "tests" / name).is_file()]
+    assert not missing
