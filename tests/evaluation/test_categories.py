@@ -31,6 +31,7 @@ def table_of(separation, b0=1e5, event_weight=1e-6):
         np.full(len(MASSES), event_weight),
         3,
         np.zeros((0, len(MASSES), N_BINS)),
+        np.zeros((0, len(MASSES), N_BINS)),
     )
 
 

@@ -9,7 +9,13 @@ from scipy.stats import norm
 
 from darksieve.evaluation.boundaries import Boundaries
 from darksieve.evaluation.choosing import Chooser
-from darksieve.evaluation.comparisons import choose_global_threshold, compare_choices
+from darksieve.evaluation.comparisons import (
+    ChoiceYields,
+    choose_global_threshold,
+    compare_choices,
+    count_choices,
+    global_thresholds,
+)
 from darksieve.evaluation.joint_channels import choose_channels
 from darksieve.evaluation.joint_cuts import choose_jointly, joint_categories
 from darksieve.evaluation.objectives import make_objective
@@ -156,15 +162,18 @@ def compared():
     thresholds, categories = chooser.choose(chooser.limit, 1), chooser.choose(chooser.limit, 4)
     rng = np.random.default_rng(3)
     rectangular = (columns[:, 0] + rng.normal(size=len(columns)))[:, None]
-    comparison = compare_choices(
-        chooser, thresholds=thresholds, categories=categories, rectangular=rectangular
+    cut = global_thresholds(chooser)
+    counted = count_choices(
+        chooser, thresholds=thresholds, categories=categories, global_cut=cut, rectangular=rectangular
     )
-    return chooser, thresholds, comparison
+    yields = {name: ChoiceYields.of(one, 1.0) for name, one in counted.items()}
+    comparison = compare_choices(yields, chooser.masses, chooser.limit, chooser.shortcut)
+    return chooser, thresholds, cut, comparison
 
 
 @pytest.mark.slow
 def test_more_effort_gives_better_limits_at_every_mass(compared):
-    _, _, comparison = compared
+    *_, comparison = compared
     assert list(comparison.limits) == [
         "no_classifier",
         "rectangular",
@@ -172,7 +181,12 @@ def test_more_effort_gives_better_limits_at_every_mass(compared):
         "threshold",
         "categories",
     ]
-    assert all(not masses for masses in comparison.out_of_order().values())
+    assert [(o.simpler, o.better) for o in comparison.orders] == [
+        ("global_threshold", "threshold"),
+        ("threshold", "categories"),
+    ]
+    assert all(order.holds for order in comparison.orders)
+    assert comparison.orders[1].p_value > 0.99
     for simpler, better in (
         ("no_classifier", "rectangular"),
         ("rectangular", "threshold"),
@@ -183,7 +197,7 @@ def test_more_effort_gives_better_limits_at_every_mass(compared):
 
 @pytest.mark.slow
 def test_a_threshold_by_mass_truly_beats_a_global_one_where_the_score_improves_with_mass(compared):
-    chooser, thresholds, comparison = compared
+    chooser, thresholds, cut, _ = compared
 
     def true_limits(cut):
         distance = 1 + 0.4 * (MASSES - LOW)
@@ -193,13 +207,13 @@ def test_a_threshold_by_mass_truly_beats_a_global_one_where_the_score_improves_w
     by_mass = np.mean(
         [true_limits(np.interp(MASSES, chooser.grid, one.boundaries[:, 0])) for one in thresholds], axis=0
     )
-    overall = np.mean([true_limits(cut) for cut in comparison.global_thresholds], axis=0)
+    overall = np.mean([true_limits(one) for one in cut], axis=0)
     assert np.log(overall / by_mass).mean() > 0
 
 
 @pytest.mark.slow
 def test_errors_of_ratios_are_smaller_than_those_of_limits(compared):
-    _, _, comparison = compared
+    *_, comparison = compared
     for simpler in (
         "global_threshold",
         "threshold",
@@ -212,7 +226,7 @@ def test_errors_of_ratios_are_smaller_than_those_of_limits(compared):
 def test_global_threshold_is_the_best_of_all_for_equal_masses():
     scored, _ = case_of([2.0], in_window=1e3, seed=4)
     chooser = chooser_of(scored)
-    found = choose_global_threshold(chooser.rows, chooser.nodes, chooser.node_width, make_objective("punzi"))
+    found = choose_global_threshold(chooser.tables[0], make_objective("punzi"))
 
     # G. Punzi's optimum of N(2,1) against N(0,1), 10³ events: S_min/ε = 46.90527 at 2.37439
     def merit(x):
@@ -223,7 +237,7 @@ def test_global_threshold_is_the_best_of_all_for_equal_masses():
 
 @pytest.mark.slow
 def test_uncertainties_move_limits_as_they_must(compared):
-    chooser, thresholds, _ = compared
+    chooser, thresholds, *_ = compared
     sizes = {"width": 0.05, "background": 0.1, "efficiency": 0.04}
     shifts = shifts_of(chooser, thresholds, chooser.limit, sizes)
     assert [(s.cause, np.sign(s.size)) for s in shifts] == [(c, sign) for c in sizes for sign in (-1, 1)]

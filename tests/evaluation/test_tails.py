@@ -1,5 +1,7 @@
 """Tails of the background beyond the simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,6 +28,7 @@ def table_of(survival, n_events, *, seed=None, n_nodes=3, weight=1.0):
         event_weight=np.full(n_nodes, weight),
         n_parameters=3,
         replicates=np.zeros((0, *counts.shape)),
+        drawn_counts=np.zeros((0, *counts.shape)),
     )
 
 
@@ -89,3 +92,19 @@ def test_a_mass_without_signal_has_no_ratio():
             return 1 / np.sum(signal, axis=-1)
 
     assert np.isnan(tail_ratios(np.zeros((1, 1)), np.ones((1, 1)), np.ones((4, 1, 1)), limit)).all()
+
+
+def test_what_lies_below_all_signal_says_nothing_of_the_tail():
+    # the last bin also holds what no signal reaches: ten times more there is no steeper tail
+    drawn = table_of(lambda e: e**4, 60, seed=3)
+    counts, background = drawn.counts.copy(), drawn.background.copy()
+    counts[:, -1] += 600
+    background[:, -1] += 600
+    heavy = tail_tables(replace(drawn, counts=counts, background=background))
+    for family, table in tail_tables(drawn).items():
+        np.testing.assert_allclose(
+            np.cumsum(heavy[family].background, axis=1)[:, 20:-1],
+            np.cumsum(table.background, axis=1)[:, 20:-1],
+            rtol=0.35,
+            err_msg=family,
+        )

@@ -115,6 +115,7 @@ class FineTable:
             (n_nodes,).
         n_parameters: Parameters of the smooth background of one node.
         replicates: Bootstrap replicates of the background, shape (n_replicates, n_nodes, n_bins).
+        drawn_counts: The counts of the same replicates, same shape.
     """
 
     masses: NDArray[np.float64]
@@ -124,6 +125,7 @@ class FineTable:
     event_weight: NDArray[np.float64]
     n_parameters: int
     replicates: NDArray[np.float64]
+    drawn_counts: NDArray[np.float64]
 
 
 def node_masses(masses: NDArray, max_nodes: int = _MAX_NODES) -> NDArray[np.float64]:
@@ -173,11 +175,12 @@ def fine_table(
             counts.sum(axis=1) > 0, total.expected[:, 0] / counts.sum(axis=1), typical_weight
         )
     drawn = np.zeros((0, len(masses), n_bins))
+    drawn_counts = replicates[:, :, :n_bins]
     if n_replicates:
-        flat = replicates[:, :, :n_bins].reshape(-1, n_bins)
+        flat = drawn_counts.reshape(-1, n_bins)
         new_shares, _ = smooth_shares(flat, order=order, start=np.tile(beta, (n_replicates, 1)), n_steps=3)
         drawn = total.expected * new_shares.reshape(n_replicates, len(masses), n_bins) * in_bins[:, None]
-    return FineTable(masses, signal, background, counts_in, event_weight, order + 1, drawn)
+    return FineTable(masses, signal, background, counts_in, event_weight, order + 1, drawn, drawn_counts)
 
 
 def _pooled_counts(

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from darksieve.errors import InputError
 from darksieve.evaluation.boundaries import Boundaries, out_of_fold
+from darksieve.evaluation.category_counts import Counted, count
 from darksieve.evaluation.ceiling import Ceiling, FineTable, node_masses, score_ceiling
 from darksieve.evaluation.full_limit import FullLimit
 from darksieve.evaluation.objectives import Objective, make_objective
-from darksieve.evaluation.quoting import Counted, count, make_figures, mean_optimism_of, quoted_fine_table
+from darksieve.evaluation.quoting import make_figures, mean_optimism_of, quoted_fine_table
 from darksieve.evaluation.rotation import Choice, Tables, choose, prepare
 from darksieve.evaluation.scored_rows import (
     Resolution,
@@ -24,6 +25,7 @@ from darksieve.evaluation.scored_rows import (
     as_resolution,
     scored_rows,
 )
+from darksieve.evaluation.tails import Tails
 from darksieve.evaluation.working_points import Kind, WorkingPoints
 
 _N_GRID = 400
@@ -140,6 +142,11 @@ class Chooser:
         )  # fmt: skip
 
     @cached_property
+    def tails(self) -> Tails:
+        """The score's background beyond the simulation, the same for every choice."""
+        return Tails(self.fine_table)
+
+    @cached_property
     def ceiling(self) -> Ceiling:
         """What the score could give at most."""
         return score_ceiling(self.fine_table, self.shortcut)
@@ -173,21 +180,36 @@ class Chooser:
         )
         n = choices[0].boundaries.shape[1]
         edges = np.mean([choice.curves.edges(self.nodes) for choice in choices], axis=0)
-        return self.count_categories(signal, background, n, tail=(self.fine_table, edges))
+        return self.count_categories(signal, background, n, edges)
+
+    def count_thresholds(self, thresholds: Sequence[float]) -> Counted:
+        """Yields above one score for all masses, that of the fold of each event."""
+        rows, at = self.rows, np.asarray(thresholds, np.float64)
+        edges = np.mean(
+            [
+                tables.quantiles.kept(self.nodes, np.full((len(self.nodes), 1), threshold))
+                for tables, threshold in zip(self.tables, thresholds, strict=True)
+            ],
+            axis=0,
+        )
+        signal = (rows.signal_score >= at[rows.signal_fold]).astype(np.int8)
+        return self.count_categories(signal, (rows.score >= at[rows.fold]).astype(np.int8), 1, edges)
+
+    def count_all(self) -> Counted:
+        """Yields without a cut."""
+        rows = self.rows
+        every = (np.ones(len(rows.signal_row), np.int8), np.ones(len(rows.row), np.int8))
+        return self.count_categories(*every, 1)
 
     def count_categories(
-        self,
-        signal: NDArray,
-        background: NDArray,
-        n_categories: int,
-        tail: tuple[FineTable, NDArray] | None = None,
+        self, signal: NDArray, background: NDArray, n_categories: int, edges: NDArray | None = None
     ) -> Counted:
-        """Yields of any categories, 0 for rejected rows."""
+        """Yields of any categories, 0 for rejected rows; with their edges where they divide the score."""
         return count(
             self.rows, signal, background, n_categories,
             masses=self.masses, half_width=self.half_width, mass_range=self.mass_range,
             min_effective_events=self.min_effective_events, n_bootstrap=self.n_bootstrap, seed=self.seed,
-            tail=tail,
+            tail=None if edges is None else (self.tails, edges),
         )  # fmt: skip
 
 

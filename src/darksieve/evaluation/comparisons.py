@@ -1,4 +1,8 @@
-"""What a choice is worth beside simpler ones: no classifier, rectangular cuts, one global threshold."""
+"""What a choice is worth beside simpler ones: no classifier, rectangular cuts, one global threshold.
+
+All of them are counted with one model of the background (``category_counts``), so none is rewarded for a
+window that happens to hold no simulated event.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,38 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.datasets.folds import fold_of
+from darksieve.evaluation.categories import yields_between
+from darksieve.evaluation.category_counts import Counted
+from darksieve.evaluation.choice_order import Order, judge_order
 from darksieve.evaluation.choosing import Chooser
 from darksieve.evaluation.full_limit import objective_at
-from darksieve.evaluation.joint_cuts import choose_jointly, joint_categories
 from darksieve.evaluation.objectives import Objective, make_objective
-from darksieve.evaluation.quoting import Counted, spread_of
-from darksieve.evaluation.rotation import Choice
-from darksieve.evaluation.scored_rows import ScoredRows
-from darksieve.evaluation.windows import Windows
+from darksieve.evaluation.quoting import spread_of
+from darksieve.evaluation.rectangular_cuts import rectangular_categories
+from darksieve.evaluation.rotation import Choice, Tables
+from darksieve.evaluation.tails import FAMILIES, tail_ratios
 
 CHOICES = ("no_classifier", "rectangular", "global_threshold", "threshold", "categories")
+ORDERED = (("global_threshold", "threshold"), ("threshold", "categories"))
 _N_GLOBAL = 200  # thresholds of the global scan
-_ROWS_OF_CUTS = 500_000  # background candidates that choose rectangular cuts; more would choose the same
-_CUTS_SALT = 7773
+_NOTHING = 1.0  # background of a channel without signal, which takes no part
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Expected limits of choices that grow in effort, every event counted by what other events chose.
 
+    Errors are from a bootstrap by event, with half the range of the families of the tail in quadrature;
+    choices that are compared count the same events, and have the same family.
+
     Attributes:
         masses: GeV, shape (n_masses,).
-        limits: Choice (of ``CHOICES``, as far as made) -> expected limit, shape (n_masses,).
-        errors: Choice -> bootstrap error of its limit, same shape.
-        ratio_errors: Choice -> error of its limit over that of the next better choice, relative; the two
-            count the same events.
-        loss_errors: Choice -> error of its limit over that of the last choice, relative.
-        global_thresholds: Score of the global threshold, by fold.
+        limits: Choice (of ``CHOICES``, as far as made) -> expected limit, shape (n_masses,); NaN where
+            simulation says nothing of its background.
+        errors: Choice -> error of its limit, same shape.
+        ratio_errors: Choice -> relative error of its limit over that of the next better choice.
+        loss_errors: Choice -> relative error of its limit over that of the last choice.
+        orders: What must not be worse than what (``ORDERED``), and whether it is.
     """
 
     masses: NDArray[np.float64]
@@ -44,139 +52,210 @@ class Comparison:
     errors: Mapping[str, NDArray[np.float64]]
     ratio_errors: Mapping[str, NDArray[np.float64]]
     loss_errors: Mapping[str, NDArray[np.float64]]
-    global_thresholds: tuple[float, ...]
-
-    def out_of_order(self, n_sigma: float = 3.0) -> dict[str, list[float]]:
-        """Masses at which a choice is worse than the next simpler one by more than its errors.
-
-        Only thresholds and categories have an order: rectangular cuts may lose against no cut by chance.
-        """
-        found = {}
-        for simpler, better in (("global_threshold", "threshold"), ("threshold", "categories")):
-            if simpler not in self.ratio_errors:
-                continue
-            ratio = self.limits[better] / self.limits[simpler] - 1
-            bad = ratio > n_sigma * self.ratio_errors[simpler] + 1e-3
-            found[f"{better} <= {simpler}"] = self.masses[bad].tolist()
-        return found
+    orders: tuple[Order, ...]
 
 
-def choose_global_threshold(
-    rows: ScoredRows, nodes: NDArray, node_width: NDArray, objective: Objective
-) -> float:
+@dataclass(frozen=True, eq=False)
+class ChoiceYields:
+    """Yields that a limit is made of, signal for one unit of the parameter.
+
+    Attributes:
+        signal: Shape (n_masses, n_categories).
+        background: Same shape.
+        drawn_signal: By replicate, shape (n_replicates, n_masses, n_categories).
+        drawn_background: Same shape.
+        tails: Background by family of the tail, shape (n_families, n_masses, n_categories).
+        known: Masses at which simulation tells the background, shape (n_masses,).
+    """
+
+    signal: NDArray[np.float64]
+    background: NDArray[np.float64]
+    drawn_signal: NDArray[np.float64]
+    drawn_background: NDArray[np.float64]
+    tails: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, counted: Counted, unit: float) -> ChoiceYields:
+        """Of one channel; the unit is signal events for one of the parameter at full efficiency."""
+        (signal, background), (drawn_signal, drawn_background) = counted.yields(), counted.replicate_yields()
+        tails = np.broadcast_to(counted.tails, (len(FAMILIES), *signal.shape))
+        known = np.asarray(~counted.unknown.any(axis=1), np.bool_)
+        return cls(unit * signal, background, unit * drawn_signal, drawn_background, tails, known)
+
+    def placed(self, at: NDArray, n_masses: int) -> ChoiceYields:
+        """Among more masses, of which this channel sees those at given positions."""
+
+        def put(values: NDArray, nothing: float) -> NDArray:
+            out = np.full((*values.shape[:-2], n_masses, values.shape[-1]), nothing)
+            out[..., at, :] = values
+            return out
+
+        known = np.ones(n_masses, bool)
+        known[at] = self.known
+        return ChoiceYields(
+            put(self.signal, 0.0), put(self.background, _NOTHING), put(self.drawn_signal, 0.0),
+            put(self.drawn_background, _NOTHING), put(self.tails, _NOTHING), known,
+        )  # fmt: skip
+
+
+def joined(channels: Sequence[ChoiceYields]) -> ChoiceYields:
+    """Channels at the same masses as categories of one fit."""
+    first, *others = ((c.signal, c.background, c.drawn_signal, c.drawn_background, c.tails) for c in channels)
+    parts = [np.concatenate(values, axis=-1) for values in zip(first, *others, strict=True)]
+    signal, background, drawn_signal, drawn_background, tails = parts
+    known = np.all([c.known for c in channels], axis=0)
+    return ChoiceYields(signal, background, drawn_signal, drawn_background, tails, known)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Limits of one choice: quoted, by replicate and by family of the tail, the latter two relative."""
+
+    limit: NDArray  # (n_masses,)
+    drawn: NDArray  # (n_replicates, n_masses)
+    families: NDArray  # (n_families, n_masses)
+
+    @classmethod
+    def of(cls, yields: ChoiceYields, masses: NDArray, limit: Objective, shortcut: Objective) -> _Judged:
+        full, fast = objective_at(limit, masses), objective_at(shortcut, masses)
+        nominal = fast(yields.signal, yields.background)
+        drawn = np.zeros((0, len(masses)))
+        if len(yields.drawn_signal):
+            drawn = fast(yields.drawn_signal, yields.drawn_background) / nominal
+        quoted = np.where(yields.known, full(yields.signal, yields.background), np.nan)
+        return cls(quoted, drawn, tail_ratios(yields.signal, yields.background, yields.tails, fast))
+
+    def spread(self) -> NDArray[np.float64]:
+        """Relative error of the limit, shape (n_masses,)."""
+        return np.hypot(spread_of(self.drawn), _half_range(self.families))
+
+    def spread_over(self, other: _Judged) -> NDArray[np.float64]:
+        """Relative error of its limit over that of another choice."""
+        return np.hypot(spread_of(self.drawn / other.drawn), self.family_spread(other))
+
+    def family_spread(self, other: _Judged) -> NDArray[np.float64]:
+        """The part of it by which families of the tail differ."""
+        return _half_range(self.families / other.families)
+
+
+def _half_range(ratios: NDArray) -> NDArray[np.float64]:
+    """Half of what families differ by, relative; 0 where there is none."""
+    return np.nan_to_num(0.5 * np.log(ratios.max(axis=0) / ratios.min(axis=0)))
+
+
+def choose_global_threshold(tables: Tables, objective: Objective) -> float:
     """One score threshold for all masses, that minimises the mean logarithm of an objective over the nodes.
 
     Args:
-        rows: Candidates that choose.
-        nodes: GeV.
-        node_width: Half widths of the windows, GeV.
+        tables: Of the events that choose.
         objective: Of yields of shape (..., n_nodes, 1).
     """
-    thresholds = np.unique(np.quantile(rows.signal_score, np.linspace(0, 0.995, _N_GLOBAL)))
-    window = Windows.around(nodes, node_width)
-    n = len(thresholds)
-    column = n - np.searchsorted(thresholds, rows.score, side="right")  # 0 passes all thresholds
-    background = np.cumsum(window.sums(rows.observable, column, rows.weight, n), axis=1)[:, ::-1]
-    squares = np.cumsum(window.sums(rows.observable, column, rows.weight**2, n), axis=1)[:, ::-1]
-    reach = np.maximum(4 * node_width, 0.02 * float(np.ptp(nodes)))
-    near = Windows.around(nodes, reach)
-    of_signal = n - np.searchsorted(thresholds, rows.signal_score, side="right")
-    signal = np.cumsum(near.sums(rows.signal_mass, of_signal, rows.signal_weight, n), axis=1)[:, ::-1]
-    total = near.sums(rows.signal_mass, np.zeros(len(of_signal), np.int64), rows.signal_weight, 1)
-    share = signal / np.maximum(total, 1e-300)
-    floor = float(np.sum(rows.weight**2) / np.sum(rows.weight))
-    padded = background + np.where(squares > 0, squares / np.maximum(background, 1e-300), floor)
-    values = objective_at(objective, nodes)(share.T[..., None], padded.T[..., None])  # (n, n_nodes)
+    table, quantiles = tables.table, tables.quantiles
+    thresholds = np.unique(np.quantile(quantiles.scores, np.linspace(0, 1, _N_GLOBAL)))
+    kept = quantiles.kept(table.masses, np.tile(thresholds, (len(table.masses), 1)))
+    judge = objective_at(objective, table.masses)
+    values = np.array([judge(*yields_between(table, one[:, None])) for one in kept.T])
     with np.errstate(divide="ignore"):
         logs = np.log(values)
     return float(thresholds[int(np.argmin(np.where(np.isfinite(logs), logs, 50.0).mean(axis=1)))])
 
 
-def compare_choices(
+def global_thresholds(chooser: Chooser) -> tuple[float, ...]:
+    """The threshold of Punzi's improved formula, by fold, chosen on the others."""
+    return tuple(choose_global_threshold(tables, make_objective("punzi")) for tables in chooser.tables)
+
+
+def count_choices(
     chooser: Chooser,
     *,
     thresholds: Sequence[Choice] | None = None,
     categories: Sequence[Choice] | None = None,
+    global_cut: Sequence[float] = (),
     rectangular: NDArray | None = None,
-    yield_per_efficiency: float = 1.0,
-) -> Comparison:
-    """Limits of no classifier, rectangular cuts, a global Punzi threshold, a threshold by mass, categories.
+) -> dict[str, Counted]:
+    """Yields of no classifier, rectangular cuts, a global Punzi threshold, a threshold by mass, categories.
 
     Args:
         chooser: Of the classifier's score.
         thresholds: Its threshold by mass, by fold; absent where there is no classifier, as the categories.
         categories: Its categories, by fold.
+        global_cut: Its threshold for all masses, by fold (``global_thresholds``).
         rectangular: Variables for rectangular cuts of all candidates that were given, shape (n, d); both
             directions of each are tried. Absent: no such line.
-        yield_per_efficiency: Divides the limits.
     """
-    rows = chooser.rows
-    counted: dict[str, Counted] = {
-        "no_classifier": chooser.count_categories(
-            np.ones(len(rows.signal_row), np.int8), np.ones(len(rows.row), np.int8), 1
-        )
-    }
+    counted: dict[str, Counted] = {"no_classifier": chooser.count_all()}
     if rectangular is not None and rectangular.shape[1]:
-        signal, background = _rectangular(chooser, rectangular)
-        counted["rectangular"] = chooser.count_categories(signal, background, 1)
-    cuts: tuple[float, ...] = ()
+        counted["rectangular"] = chooser.count_categories(*rectangular_categories(chooser, rectangular), 1)
     if thresholds is not None and categories is not None:
-        cuts = tuple(
-            choose_global_threshold(
-                rows.without(f), chooser.nodes, chooser.node_width, make_objective("punzi")
-            )
-            for f in range(rows.n_folds)
-        )
-        at = np.array(cuts)
-        counted["global_threshold"] = chooser.count_categories(
-            (rows.signal_score >= at[rows.signal_fold]).astype(np.int8),
-            (rows.score >= at[rows.fold]).astype(np.int8),
-            1,
-        )
+        counted["global_threshold"] = chooser.count_thresholds(global_cut)
         counted["threshold"] = chooser.count(thresholds)
         counted["categories"] = chooser.count(categories)
-    full, shortcut = (objective_at(one, chooser.masses) for one in (chooser.limit, chooser.shortcut))
-    limits, errors, drawn = {}, {}, {}
-    for name, one in counted.items():
-        limits[name] = full(*one.yields()) / yield_per_efficiency
-        fast = shortcut(*one.yields())
-        if len(one.efficiency_replicates):
-            drawn[name] = shortcut(*one.replicate_yields()) / fast
-            errors[name] = spread_of(drawn[name]) * limits[name]
-    names = list(counted)
-    ratio_errors = {
-        simpler: spread_of(drawn[better] / drawn[simpler])
-        for simpler, better in pairwise(names)
-        if simpler in drawn
+    return counted
+
+
+def compare_choices(
+    yields: Mapping[str, ChoiceYields],
+    masses: NDArray[np.float64],
+    limit: Objective,
+    shortcut: Objective,
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """Limits of choices, in units of the parameter.
+
+    Args:
+        yields: Choice, growing in effort -> what it gives.
+        masses: GeV.
+        limit: Expected limit that is quoted.
+        shortcut: A fast one in which limits have the same ratios, for errors.
+        seed: Of the judgement of orders.
+    """
+    judged = {name: _Judged.of(one, masses, limit, shortcut) for name, one in yields.items()}
+    limits = {name: one.limit for name, one in judged.items()}
+    names = list(judged)
+    last = judged[names[-1]]
+    errors, ratio_errors, loss_errors = {}, {}, {}
+    if len(last.drawn):
+        errors = {name: one.spread() * limits[name] for name, one in judged.items()}
+        ratio_errors = {a: judged[b].spread_over(judged[a]) for a, b in pairwise(names)}
+        loss_errors = {name: last.spread_over(judged[name]) for name in names[:-1]}
+    orders = tuple(
+        judge_order(
+            simpler, better, masses, limits[better] / limits[simpler],
+            judged[better].drawn / judged[simpler].drawn, judged[better].family_spread(judged[simpler]),
+            seed=seed,
+        )
+        for simpler, better in ORDERED if better in judged
+    )  # fmt: skip
+    return Comparison(masses, limits, errors, ratio_errors, loss_errors, orders)
+
+
+def compare_channels(
+    channels: Mapping[str, tuple[NDArray[np.float64], Mapping[str, ChoiceYields]]],
+    limit: Objective,
+    shortcut: Objective,
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """The same for channels that are fitted together, at all masses that any of them sees.
+
+    Args:
+        channels: Channel -> its masses and what each choice gives there; choices that all of them make are
+            compared.
+        limit: Of the categories of all channels together.
+        shortcut: A fast one in which limits have the same ratios.
+        seed: Of the judgement of orders.
+    """
+    masses = np.unique(np.concatenate([own for own, _ in channels.values()]))
+    names = [name for name in CHOICES if all(name in yields for _, yields in channels.values())]
+    together = {
+        name: joined(
+            [
+                yields[name].placed(np.searchsorted(masses, own), len(masses))
+                for own, yields in channels.values()
+            ]
+        )
+        for name in names
     }
-    loss_errors = {name: spread_of(drawn[names[-1]] / drawn[name]) for name in names[:-1] if name in drawn}
-    return Comparison(chooser.masses, limits, errors, ratio_errors, loss_errors, cuts)
-
-
-def _thinned(rows: ScoredRows) -> ScoredRows:
-    """Background of some events, weighted up, where there is more than enough."""
-    n_parts = int(min(max(len(rows.row) // _ROWS_OF_CUTS, 1), 127))
-    if n_parts == 1:
-        return rows
-    kept = fold_of(rows.key, n_parts, salt=_CUTS_SALT) == 0
-    return rows.select(np.ones(len(rows.signal_row), bool), kept).with_weight_of(1 / n_parts)
-
-
-def _rectangular(chooser: Chooser, variables: NDArray) -> tuple[NDArray, NDArray]:
-    """Categories (0 or 1) of signal and background by the best rectangular cuts, out of fold."""
-    # a variable cut from below and from above: two directions
-    columns = np.concatenate([variables, -variables], axis=1).astype(np.float64)
-    rows = chooser.rows
-    signal, background = np.zeros(len(rows.signal_row), np.int8), np.zeros(len(rows.row), np.int8)
-    for fold in range(rows.n_folds):
-        choice = choose_jointly(
-            _thinned(rows.without(fold)), columns, chooser.nodes, chooser.node_width, chooser.mass_range,
-            chooser.shortcut, 1, chooser.grid, chooser.span,
-        )  # fmt: skip
-        for out, of_fold, observable, row in (
-            (signal, rows.signal_fold, rows.signal_observable, rows.signal_row),
-            (background, rows.fold, rows.observable, rows.row),
-        ):
-            mine = of_fold == fold
-            out[mine] = joint_categories(choice, chooser.grid, observable[mine], columns[row[mine]])
-    return signal, background
+    return compare_choices(together, masses, limit, shortcut, seed=seed)

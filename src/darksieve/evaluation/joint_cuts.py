@@ -192,11 +192,7 @@ def _within(
     if np.array_equal(inside, edges):
         return edges, value
     boundaries = Boundaries(grid, inside).at(table.masses)[:, ::-1]  # purest first
-    kept = np.empty(boundaries.shape)
-    at = np.interp(table.masses, quantiles.mass_grid, np.arange(len(quantiles.mass_grid)))
-    for i, row in enumerate(np.round(at).astype(int)):
-        levels = quantiles.scores[row, ::-1]  # increasing
-        kept[i] = np.interp(boundaries[i], levels, quantiles.efficiencies[::-1])
+    kept = quantiles.kept(table.masses, boundaries)
     logs = np.log(objective_at(objective, table.masses)(*yields_between(table, kept)))
     usable = np.isfinite(logs)
     return inside, float(np.mean(logs[usable])) if usable.any() else np.inf

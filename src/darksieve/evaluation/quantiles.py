@@ -93,6 +93,20 @@ class SignalQuantiles:
         rows = np.arange(len(self.mass_grid))[:, None]
         return (1 - fraction) * self.scores[rows, lower] + fraction * self.scores[rows, lower + 1]
 
+    def kept(self, masses: NDArray, scores: NDArray) -> NDArray[np.float64]:
+        """Share of the signal above scores: the inverse of ``boundaries``.
+
+        Args:
+            masses: GeV, shape (n,).
+            scores: At the masses, shape (n, n_edges).
+
+        Returns:
+            Shape (n, n_edges).
+        """
+        levels = np.stack([np.interp(masses, self.mass_grid, one) for one in self.scores.T[::-1]], axis=1)
+        falling = self.efficiencies[::-1]
+        return np.array([np.interp(s, level, falling) for s, level in zip(scores, levels, strict=True)])
+
 
 def fit_signal_quantiles(
     mass: ArrayLike,

@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.evaluation.bootstrap import bootstrap_sums
+from darksieve.evaluation.category_counts import Counted
 from darksieve.evaluation.ceiling import Ceiling, FineTable, choose_order, fine_table, smooth_shares
 from darksieve.evaluation.full_limit import objective_at
 from darksieve.evaluation.objectives import Objective
-from darksieve.evaluation.pooling import BackgroundEstimate, estimate_background
 from darksieve.evaluation.scored_rows import ScoredRows, efficiency_of_all
-from darksieve.evaluation.signal_efficiency import efficiency_points, fit_signal_efficiency
-from darksieve.evaluation.tails import FAMILIES, FEWEST, tail_ratios, tail_tables
+from darksieve.evaluation.tails import FAMILIES, tail_ratios
 
 _SIGNAL_ROWS_OF_A_NODE = 4000
-_HARDLY_ANY = 0.1  # expected events: that a tail has fewer moves no limit by more than 3 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,107 +125,6 @@ def _signal_shares(
     )
     shares, _ = smooth_shares(counts, order=choose_order(counts, (0, 1, 2, 3)))
     return shares
-
-
-@dataclass(frozen=True, eq=False)
-class Counted:
-    """Yields by mass and category, with replicates; the background's column 0 is rejected."""
-
-    efficiency: NDArray  # (n_masses, n_categories)
-    efficiency_replicates: NDArray  # (n_replicates, n_masses, n_categories)
-    all_efficiency: NDArray  # (n_masses,)
-    background: BackgroundEstimate
-    expected: NDArray  # (n_masses, n_categories): counted, or of the tail where there is next to nothing
-    tails: NDArray  # (n_families, n_masses, n_categories): the same by family, where it matters
-    floor: float
-
-    @property
-    def beyond(self) -> NDArray[np.bool_]:
-        """Categories whose background is that of the tail, shape (n_masses, n_categories)."""
-        return self.background.pooled_effective_events[:, 1:] < FEWEST
-
-    def yields(self) -> tuple[NDArray, NDArray]:
-        return self.efficiency, self.expected
-
-    def replicate_yields(self) -> tuple[NDArray, NDArray]:
-        drawn = self.background.replicates[..., 1:]
-        filled = np.where(drawn > 0, drawn, self.floor)
-        return self.efficiency_replicates, np.where(self.beyond, self.expected, filled)
-
-
-def count(
-    rows: ScoredRows,
-    signal_category: NDArray,
-    category: NDArray,
-    n_categories: int,
-    *,
-    masses: NDArray,
-    half_width: NDArray,
-    mass_range: tuple[float, float] | None,
-    min_effective_events: float,
-    n_bootstrap: int,
-    seed: int,
-    tail: tuple[FineTable, NDArray] | None = None,
-) -> Counted:
-    """Yields of categories.
-
-    Args:
-        rows: All candidates.
-        signal_category: Category of each signal candidate, 0 for rejected ones, shape (n_signal,).
-        category: The same of the background, shape (n_background,).
-        n_categories: Categories that are kept.
-        masses: GeV.
-        half_width: Of the windows, GeV.
-        mass_range: Range of a flat signal sample.
-        min_effective_events: See ``choose_working_points``.
-        n_bootstrap: Replicates.
-        seed: Of the bootstrap: equal seeds draw equal events.
-        tail: Fine table of the score, and the efficiency edges of the categories at its nodes (purest first),
-            shape (n_nodes, n_categories); absent where categories are no intervals of the score.
-    """
-    n = n_categories
-    points = efficiency_points(rows.signal_mass, mass_range)
-    fit = fit_signal_efficiency(rows.signal_mass, rows.signal_weight, signal_category, n, points=points)
-    everything = fit_signal_efficiency(
-        rows.signal_mass, rows.signal_weight, np.ones(len(signal_category)), 1, points=points
-    )
-    replicates = np.zeros((0, len(masses), n))
-    if n_bootstrap:
-        n_points = len(points.masses)
-        sums = bootstrap_sums(
-            signal_category.astype(np.int64) * n_points + points.point, rows.signal_weight, rows.signal_key,
-            n_cells=(n + 1) * n_points, n_replicates=n_bootstrap, seed=seed,
-        )  # fmt: skip
-        values = sums.reshape(n_bootstrap, n + 1, n_points)[:, 1:] / points.widths
-        replicates = np.maximum(np.moveaxis(fit.refitted(values) @ fit.design(masses).T, 1, 2), 0.0)
-    background = estimate_background(
-        rows.background_rows(category, n + 1), masses, half_width,
-        min_effective_events=min_effective_events, first_column=1, n_replicates=n_bootstrap, seed=seed + 1,
-    )  # fmt: skip
-    floor = float(np.sum(rows.weight**2) / np.sum(rows.weight))
-    counted = background.expected[:, 1:]
-    expected = np.where(counted > 0, counted, floor)
-    tails = expected[None]
-    if tail is not None:
-        families = np.array([_of_table(t, tail[1], masses) for t in tail_tables(tail[0]).values()])
-        families = np.maximum(families, _HARDLY_ANY)
-        nominal = np.exp(np.log(families).mean(axis=0))
-        beyond = background.pooled_effective_events[:, 1:] < FEWEST
-        # without any event near a mass no family has anything to continue
-        near = np.interp(masses, tail[0].masses, tail[0].background.sum(axis=1) > 0) > 0.5
-        expected = np.where(beyond & near[:, None], nominal, expected)
-        # where the simulation speaks all families agree, and what they differ from it is no matter of tails
-        tails = np.where(near[:, None] | ~beyond, expected * families / nominal, np.nan)
-    return Counted(fit(masses).T, replicates, everything(masses)[0], background, expected, tails, floor)
-
-
-def _of_table(table: FineTable, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
-    """Background of categories, least pure first, from a fine table: log-linear between its nodes."""
-    from darksieve.evaluation.categories import yields_between
-
-    _, background = yields_between(table, edges)
-    at_nodes = np.log(np.maximum(background[:, ::-1], 1e-9))
-    return np.exp(np.stack([np.interp(masses, table.masses, column) for column in at_nodes.T], axis=1))
 
 
 def make_figures(

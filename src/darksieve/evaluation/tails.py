@@ -15,11 +15,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darksieve.evaluation.categories import yields_between
 from darksieve.evaluation.ceiling import FineTable
 
 FAMILIES = ("exponential_93", "exponential_985", "generalised_pareto", "normal")
@@ -30,6 +32,65 @@ _SLOPES = np.geomspace(0.2, 40, 240)
 _SHAPES = np.linspace(-0.8, 0.8, 33)
 _TINY = 1e-300
 _ANCHOR = 4.0  # times TAIL_EVENTS above which the family hangs on the smoothed simulation
+_HARDLY_ANY = 0.1  # expected events: that a tail has fewer moves no limit by more than 3 %
+
+
+@dataclass(frozen=True, eq=False)
+class Tails:
+    """Background of intervals of the score as the families have it: one model for every choice on a score.
+
+    Attributes:
+        table: Fine bins of all events, with replicates.
+    """
+
+    table: FineTable
+
+    @cached_property
+    def _families(self) -> tuple[FineTable, ...]:
+        return tuple(tail_tables(self.table).values())
+
+    @cached_property
+    def _drawn(self) -> list[tuple[FineTable, ...]]:
+        """Families fitted anew to each replicate."""
+        parts = zip(self.table.replicates, self.table.drawn_counts, strict=True)
+        return [
+            tuple(tail_tables(replace(self.table, background=background, counts=counts)).values())
+            for background, counts in parts
+        ]
+
+    def is_near(self, masses: NDArray) -> NDArray[np.bool_]:
+        """Where there is any simulated event: else no family has anything to continue."""
+        return np.interp(masses, self.table.masses, self.table.background.sum(axis=1) > 0) > 0.5
+
+    def by_family(self, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
+        """Expected events of categories.
+
+        Args:
+            edges: Their efficiency edges at the nodes, purest first, shape (n_nodes, n_categories).
+            masses: GeV.
+
+        Returns:
+            Least pure first, shape (n_families, n_masses, n_categories).
+        """
+        return np.array([_at_masses(table, edges, masses) for table in self._families])
+
+    def replicates(self, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
+        """Replicates of the families' geometric mean, shape (n_replicates, n_masses, n_categories)."""
+        drawn = [middle_of(np.array([_at_masses(t, edges, masses) for t in one])) for one in self._drawn]
+        return np.array(drawn).reshape(-1, len(masses), edges.shape[1])
+
+
+def middle_of(families: NDArray) -> NDArray[np.float64]:
+    """What is expected where the families disagree: their geometric mean, over the first axis."""
+    return np.asarray(np.exp(np.log(families).mean(axis=0)), np.float64)
+
+
+def _at_masses(table: FineTable, edges: NDArray, masses: NDArray) -> NDArray[np.float64]:
+    """Background of categories, least pure first, from a fine table: log-linear between its nodes."""
+    _, background = yields_between(table, edges)
+    at_nodes = np.log(np.maximum(background[:, ::-1], 1e-9))
+    found = np.exp(np.stack([np.interp(masses, table.masses, column) for column in at_nodes.T], axis=1))
+    return np.maximum(found, _HARDLY_ANY)
 
 
 def tail_tables(table: FineTable) -> dict[str, FineTable]:
@@ -44,15 +105,18 @@ def tail_tables(table: FineTable) -> dict[str, FineTable]:
     """
     counts = table.counts
     cumulative = np.cumsum(counts, axis=1)
-    anchor = _first(cumulative, np.full(len(counts), _ANCHOR * TAIL_EVENTS))
+    # the last bin also holds what lies below all signal: no family continues that
+    last = counts.shape[1] - 1
+    anchor = np.minimum(_first(cumulative, np.full(len(counts), _ANCHOR * TAIL_EVENTS)), last)
     background = np.cumsum(table.background, axis=1)
     smooth = np.log(np.maximum(background, _TINY))
     weight = 1 / (1 + (cumulative / TAIL_EVENTS) ** 4)  # of the family
-    bare = replace(table, replicates=table.replicates[:0], event_weight=np.zeros(len(counts)))
+    none = table.replicates[:0]
+    bare = replace(table, replicates=none, drawn_counts=none, event_weight=np.zeros(len(counts)))
     out = {}
     for family, quantile in _QUANTILES.items():
         # never fitted to less than what it is to continue
-        fitted = np.maximum(_first(cumulative, (1 - quantile) * cumulative[:, -1]), anchor)
+        fitted = np.maximum(np.minimum(_first(cumulative, (1 - quantile) * cumulative[:, -1]), last), anchor)
         pareto = family == "generalised_pareto"
         shares = _generalised_pareto(counts, fitted) if pareto else _exponential(counts, fitted)
         run = background.copy()

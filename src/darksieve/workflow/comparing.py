@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from darksieve.config import SearchConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.choosing import Chooser
-from darksieve.evaluation.comparisons import compare_choices
+from darksieve.evaluation.comparisons import (
+    ChoiceYields,
+    Comparison,
+    compare_channels,
+    compare_choices,
+    count_choices,
+    global_thresholds,
+)
 from darksieve.evaluation.full_limit import FullLimit
 from darksieve.evaluation.landscape import cut_landscape
 from darksieve.evaluation.objectives import Objective
@@ -23,34 +31,93 @@ from darksieve.workflow.table import CandidateTable
 LANDSCAPE_MASSES, LANDSCAPE_CUTS = 150, 50
 
 
-def comparison_entry(
+@dataclass(frozen=True, eq=False)
+class ChannelChoices:
+    """What every choice gives in one channel.
+
+    Attributes:
+        chooser: Its candidates.
+        yields: Choice -> its yields for one unit of the parameter.
+        thresholds: Of the global threshold, by fold; empty without a classifier.
+    """
+
+    chooser: Chooser
+    yields: Mapping[str, ChoiceYields]
+    thresholds: tuple[float, ...]
+
+
+def choices_of(
     chooser: Chooser,
     table: CandidateTable,
     thresholds: Sequence[Choice] | None,
     categories: Sequence[Choice] | None,
     unit_yield: float,
     rectangular: Sequence[str],
-) -> dict[str, Any]:
-    """Limits of simpler choices by mass, with errors, as JSON-ready numbers."""
+) -> ChannelChoices:
+    """Count all choices in one channel.
+
+    Raises:
+        InputError: If a variable is not finite for a candidate that counts.
+    """
     variables = [
         finite_variable(table, name, "working_points.rectangular").astype(np.float64) for name in rectangular
     ]
-    found = compare_choices(
+    cut = global_thresholds(chooser) if thresholds is not None else ()
+    counted = count_choices(
         chooser,
+        global_cut=cut,
         thresholds=thresholds,
         categories=categories,
         rectangular=np.stack(variables, axis=1) if variables else None,
-        yield_per_efficiency=unit_yield,
     )
+    yields = {name: ChoiceYields.of(one, unit_yield) for name, one in counted.items()}
+    return ChannelChoices(chooser, yields, cut)
+
+
+def add_comparisons(
+    document: dict[str, Any], channels: Mapping[str, ChannelChoices], rectangular: Sequence[str]
+) -> None:
+    """Compare the choices in each channel, and in the fit of several, which is what they were chosen for.
+
+    Only what was chosen for a fit can be held to an order there: a cut for several channels together may be
+    worse for one of them than another.
+
+    Args:
+        document: ``comparison`` and ``comparison_together`` are set.
+        channels: By name.
+        rectangular: Names of the variables that were cut on.
+    """
+    for name, one in channels.items():
+        chooser = one.chooser
+        found = compare_choices(
+            one.yields, chooser.masses, chooser.limit, chooser.shortcut, seed=chooser.seed
+        )
+        entry = _comparison_entry(found, rectangular, judged=len(channels) == 1)
+        document["comparison"][name] = entry | {"global_thresholds": list(one.thresholds)}
+    if len(channels) > 1:
+        # channels that are fitted together share one model: that of the first says how much a yield is worth
+        first = next(iter(channels.values())).chooser
+        together = compare_channels(
+            {name: (one.chooser.masses, one.yields) for name, one in channels.items()},
+            first.limit,
+            first.shortcut,
+            seed=first.seed,
+        )
+        document["comparison_together"] = _comparison_entry(together, rectangular, judged=True)
+
+
+def _comparison_entry(found: Comparison, rectangular: Sequence[str], *, judged: bool) -> dict[str, Any]:
     return {
         "masses": found.masses.tolist(),
         "limits": {name: _numbers(values) for name, values in found.limits.items()},
         "errors": {name: _numbers(values) for name, values in found.errors.items()},
         "ratio_errors": {name: _numbers(values) for name, values in found.ratio_errors.items()},
         "loss_errors": {name: _numbers(values) for name, values in found.loss_errors.items()},
+        "no_background_simulated": {
+            name: int(np.isnan(values).sum()) for name, values in found.limits.items()
+        },
         "rectangular": list(rectangular),
-        "global_thresholds": list(found.global_thresholds),
-        "out_of_order": found.out_of_order(),
+        "orders": [order.to_json() for order in found.orders] if judged else [],
     }
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("darksieve")
 
-FORMAT = "darksieve-run-working-points/4"
+FORMAT = "darksieve-run-working-points/5"
 N_BOOTSTRAP = 25  # an error is known to 14 %
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 
@@ -87,6 +87,7 @@ def choose(context: Context) -> None:
     ]
 
     def work(record: StageRecord) -> str:
+        from darksieve.workflow.choice_report import verdicts
         from darksieve.workflow.sculpting import add_sculpting
 
         table = CandidateTable.load(context.run / "candidates.parquet")
@@ -95,6 +96,8 @@ def choose(context: Context) -> None:
         masses = scan_masses(context, shapes)
         document = _document(context, table, shapes, masses)
         write_json(context.run / "working_points.json", document)
+        for large, line in verdicts(document):
+            log.log(logging.WARNING if large else logging.INFO, "%s", line)
         add_sculpting(context, document)  # reads the categories of candidates from there
         write_json(context.run / "working_points.json", document)
         record.wrote(context.run / "working_points.json")
@@ -173,7 +176,7 @@ def _document(
 ) -> dict[str, Any]:
     from darksieve.evaluation.choosing import check_kind, quote
     from darksieve.evaluation.joint_channels import choose_channels
-    from darksieve.workflow.comparing import comparison_entry, landscape_entry, robustness_entry
+    from darksieve.workflow.comparing import add_comparisons, choices_of, landscape_entry, robustness_entry
 
     config = context.config
     wanted = config.working_points
@@ -190,6 +193,7 @@ def _document(
         "boundaries": {},
         "points": [],
         "comparison": {},
+        "comparison_together": None,
         "robustness": {},
         "landscape": {},
         "sculpting": {},
@@ -201,10 +205,11 @@ def _document(
         for channel in channels_with_background(table)
     }
     if not config.classifiers:
-        for channel, part in parts.items():
-            document["comparison"][channel] = comparison_entry(
-                part.chooser, part.table, None, None, part.unit_yield, wanted.rectangular
-            )
+        uncut = {
+            channel: choices_of(part.chooser, part.table, None, None, part.unit_yield, wanted.rectangular)
+            for channel, part in parts.items()
+        }
+        add_comparisons(document, uncut, wanted.rectangular)
         return document
     choosers = {channel: part.chooser for channel, part in parts.items()}
     units = {channel: part.unit_yield for channel, part in parts.items()}
@@ -219,6 +224,7 @@ def _document(
     many = n if n > 1 else CATEGORIES_COMPARED
     categories = choose_channels(choosers, objective, many, units)
     chosen = thresholds if n == 1 else categories
+    compared = {}
     for channel, part in parts.items():
         points = quote(
             part.chooser,
@@ -246,13 +252,14 @@ def _document(
             "gates": None if part.gates is None else part.gates.to_json(),
         }
         by_threshold, by_category = thresholds[channel], categories[channel]
-        document["comparison"][channel] = comparison_entry(
+        compared[channel] = choices_of(
             part.chooser, part.table, by_threshold, by_category, part.unit_yield, wanted.rectangular
         )
         document["robustness"][channel] = robustness_entry(config, part.chooser, chosen[channel], objective)
         document["landscape"][channel] = landscape_entry(
             part.scores, part.chooser, by_threshold, by_category, part.full_limit, part.unit_yield
         )
+    add_comparisons(document, compared, wanted.rectangular)
     return document
 
 

@@ -77,19 +77,27 @@ def draw_choices(
             axis=axis,
         )
     compared = document["comparison"].get(channel)
-    if compared is not None and len(compared["limits"]) > 1:
-        limits = {name: _numbers(values) for name, values in compared["limits"].items()}
-        best = list(limits)[-1]
-        losses = {NAMES[name]: values / limits[best] for name, values in limits.items() if name != best}
-        errors = {
-            NAMES[name]: _numbers(compared["loss_errors"][name]) * losses[NAMES[name]]
-            for name in limits
-            if name in compared["loss_errors"] and name != best
-        }
-        out["losses"] = choices.draw_losses(
-            compared["masses"], losses, stamp=stamp, errors=errors, axis=axis, best=NAMES[best]
-        )
+    if compared is not None:
+        out |= draw_comparison(compared, stamp, axis)
     return out
+
+
+def draw_comparison(compared: Mapping[str, Any], stamp: Stamp, axis: MassAxis) -> dict[str, Drawing]:
+    """What simpler choices lose, by name of the picture; empty where there is nothing to compare."""
+    if len(compared["limits"]) < 2:
+        return {}
+    limits = {name: _numbers(values) for name, values in compared["limits"].items()}
+    best = list(limits)[-1]
+    losses = {NAMES[name]: values / limits[best] for name, values in limits.items() if name != best}
+    errors = {
+        NAMES[name]: _numbers(compared["loss_errors"][name]) * losses[NAMES[name]]
+        for name in limits
+        if name in compared["loss_errors"] and name != best
+    }
+    drawing = choices.draw_losses(
+        compared["masses"], losses, stamp=stamp, errors=errors, axis=axis, best=NAMES[best]
+    )
+    return {"losses": drawing}
 
 
 def draw_channel_sculpting(
@@ -120,6 +128,9 @@ def draw_point_pictures(pictures: Pictures, document: Mapping[str, Any]) -> None
         drawn |= draw_channel_sculpting(document, channel, stamp, pictures.axis)
         for name, drawing in drawn.items():
             pictures.keep(f"{name}_{channel}", drawing)
+    if document["comparison_together"] is not None:
+        for name, drawing in draw_comparison(document["comparison_together"], stamp, pictures.axis).items():
+            pictures.keep(f"{name}_of_all_channels", drawing)
 
 
 def _numbers(values: list[float | None]) -> NDArray[np.float64]:

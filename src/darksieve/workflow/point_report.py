@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from darksieve.evaluation.report import Cell, Figure, Link, ReportSection, Table
-from darksieve.workflow.point_pictures import NAMES
+from darksieve.workflow.choice_report import choice_tables, order_facts, short_error
 
 N_ROWS = 16  # masses in a table
 PICTURES = (
@@ -50,15 +50,12 @@ def working_points_section(document: Mapping[str, Any], figures: Sequence[Figure
                 value = ", ".join(map(str, value))
             facts[f"{channel}: {key.replace('_', ' ')}"] = value
         facts[f"{channel}: points by status"] = _statuses(document, channel)
-    tables = [_comparison(document, channel, entry) for channel, entry in document["comparison"].items()]
+    tables = choice_tables(document)
     tables += [_robustness(channel, rows) for channel, rows in document["robustness"].items() if rows]
     for channel, entry in document["sculpting"].items():
         tables.append(_sculpting(channel, entry))
         facts[f"{channel}: spurious signal"] = _verdict(entry)
-    for channel, entry in document["comparison"].items():
-        for order, masses in entry["out_of_order"].items():
-            text = f"at {len(masses)} of {len(entry['masses'])} masses" if masses else "at no mass"
-            facts[f"{channel}: {order.replace('_', ' ')} fails by 3 σ"] = text
+    facts |= order_facts(document)
     links = [Link("working_points.json", "working_points.json")]
     return ReportSection(
         "working_points", paragraphs=paragraphs, facts=facts, tables=tables, figures=figures, links=links
@@ -69,31 +66,6 @@ def _statuses(document: Mapping[str, Any], channel: str) -> str:
     states = [p["status"] for p in document["points"] if p["channel"] == channel]
     names, counts = np.unique(states, return_counts=True)
     return ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in zip(names, counts, strict=True))
-
-
-def _comparison(document: Mapping[str, Any], channel: str, entry: Mapping[str, Any]) -> Table:
-    limits, errors = entry["limits"], entry["errors"]
-    unit = document["limit_on"]["unit"]
-    names = list(limits)
-    step = max(len(entry["masses"]) // N_ROWS, 1)
-    rows: list[list[Cell]] = []
-    for i in range(0, len(entry["masses"]), step):
-        row: list[Cell] = [entry["masses"][i]]
-        for name in names:
-            error = errors.get(name)
-            value = limits[name][i]
-            has_error = error is not None and error[i] is not None and value
-            row.append(value if not has_error else f"{value:.4g} ± {_short(error[i])}")
-        first, last = limits[names[0]][i], limits[names[-1]][i]
-        row.append(first / last if first and last else None)
-        rows.append(row)
-    columns = ["mass [GeV]", *(NAMES[name] for name in names), "gained in all"]
-    shown = "" if unit == "1" else f" [{unit}]"
-    note = "Errors are of the simulation, by event; choices at one mass count the same events."
-    if entry["rectangular"]:
-        note += f" Rectangular cuts on {', '.join(entry['rectangular'])}, both ends, by mass."
-    title = f"Median expected limit{shown} by choice, channel {channel}"
-    return Table(title, columns, rows, note=note, links=[Link("working_points.json", "working_points.json")])
 
 
 def _robustness(channel: str, entries: Sequence[Mapping[str, Any]]) -> Table:
@@ -134,7 +106,7 @@ def _sculpting(channel: str, entry: Mapping[str, Any]) -> Table:
         for name, error in pairs:
             value = together[name][i]
             stated = value is not None and error is not None
-            row.append(f"{value:.3g} ± {_short(together[error][i])}" if stated else value)
+            row.append(f"{value:.3g} ± {short_error(together[error][i])}" if stated else value)
         rows.append(row)
     columns = ["mass [GeV]", "after the cuts [σ]", "a blind cut [σ]", "by the cuts [σ]", "over the limit"]
     note = (
@@ -163,8 +135,3 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     if worrying:
         text = f"WARNING: {text}"
     return text + (f"; not measured at {entry['not_measured']}" if entry["not_measured"] else "")
-
-
-def _short(error: float) -> str:
-    """Two digits of an error, written without an exponent where it is not small: 12, 0.34, 5.6e-08."""
-    return f"{float(f'{error:.2g}'):g}"
