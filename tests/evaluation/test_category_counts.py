@@ -106,6 +106,34 @@ def test_one_score_for_all_masses_is_the_same_as_a_curve_that_does_not_move(thin
     np.testing.assert_allclose(by_curve.expected, by_score.expected, rtol=0.1)
 
 
+def test_a_window_of_many_light_events_and_no_heavy_one_is_not_known():
+    # 40 000 light events are 2 of 100 expected in a window; 2500 heavy ones are the others
+    rng = np.random.default_rng(7)
+    n = {"signal": 20_000, "heavy": 2500, "light": 40_000}
+    of = np.repeat([0, 1, 2], list(n.values()))
+    mass = np.where(of == 0, rng.uniform(LOW, HIGH, len(of)), np.nan)
+    per_event = (HIGH - LOW + 0.2) / (4 * SIGMA)
+    scored = Scored(
+        key=rng.integers(0, 2**63, len(of)).astype(np.uint64),
+        label=(of == 0).astype(float),
+        weight=np.array(
+            [0.4 * (HIGH - LOW) / n["signal"], 100 * per_event / n["heavy"], 2 * per_event / n["light"]]
+        )[of],
+        mass=mass,
+        observable=np.where(
+            of == 0, mass + SIGMA * rng.normal(size=len(of)), rng.uniform(LOW - 0.1, HIGH + 0.1, len(of))
+        ),
+        score=rng.normal(size=len(of)) + SEPARATION * (of == 0),
+    )
+    chooser = Chooser.of(
+        scored, MASSES, np.full(len(MASSES), SIGMA), limit=LIMIT, mass_range=(LOW, HIGH), n_bootstrap=0
+    )
+    counted = chooser.count_thresholds([2.8, 2.8])
+    assert counted.beyond.all()
+    ratio = np.exp(np.log(counted.expected[:, 0] / (102 * norm.sf(2.8))).mean())
+    assert 1 / 3 < ratio < 3
+
+
 def test_rectangular_cuts_that_few_pass_have_the_share_that_passes_at_any_mass(thin):
     rows = thin.rows
     rng = np.random.default_rng(3)

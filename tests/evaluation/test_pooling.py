@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from darksieve.evaluation.pooling import BackgroundRows, estimate_background, local_density
+from darksieve.evaluation.pooling import (
+    BackgroundRows,
+    effective_events,
+    estimate_background,
+    local_density,
+    telling_events,
+)
 
 
 def rows(n, seed, weight=2.0):
@@ -101,3 +107,17 @@ def test_the_density_of_an_exponential_is_found_anywhere_in_a_window(slope):
     for at in (2.0, 2.3, 3.0):
         found = local_density(counts, moments, np.array(at), np.array(low), np.array(high), np.array(1e9))
         np.testing.assert_allclose(found, np.exp(slope * (at - low)), rtol=2e-3)
+
+
+def test_many_light_events_tell_nothing_of_the_heavy_ones_that_are_missing():
+    # column 0 holds 50 heavy and 500 light events, column 1 only 500 light ones
+    sums, squares = np.array([50 * 30 + 500 * 0.1, 500 * 0.1]), np.array([50 * 900 + 5.0, 5.0])
+    assert effective_events(sums, squares)[1] == pytest.approx(500)
+    own, light = telling_events(sums, squares)
+    assert own == pytest.approx(53.4, abs=1)
+    assert light == pytest.approx(50 / 28.2, rel=0.05)  # its 50 expected events are two heavy ones
+
+
+def test_events_of_one_weight_tell_what_they_are():
+    n = np.array([3.0, 17.0, 0.0, 400.0])
+    np.testing.assert_allclose(telling_events(2.5 * n, 6.25 * n), n)

@@ -64,7 +64,8 @@ class ChoiceYields:
         background: Same shape.
         drawn_signal: By replicate, shape (n_replicates, n_masses, n_categories).
         drawn_background: Same shape.
-        tails: Background by family of the tail, shape (n_families, n_masses, n_categories).
+        tails: Background by family of the tail where it is modelled, shape (n_families, n_masses,
+            n_categories).
         known: Masses at which simulation tells the background, shape (n_masses,).
     """
 
@@ -79,7 +80,9 @@ class ChoiceYields:
     def of(cls, counted: Counted, unit: float) -> ChoiceYields:
         """Of one channel; the unit is signal events for one of the parameter at full efficiency."""
         (signal, background), (drawn_signal, drawn_background) = counted.yields(), counted.replicate_yields()
-        tails = np.broadcast_to(counted.tails, (len(FAMILIES), *signal.shape))
+        # where a category is counted the bootstrap says how well: families matter beyond
+        tails = np.where(counted.beyond, counted.tails, background)
+        tails = np.broadcast_to(tails, (len(FAMILIES), *signal.shape))
         known = np.asarray(~counted.unknown.any(axis=1), np.bool_)
         return cls(unit * signal, background, unit * drawn_signal, drawn_background, tails, known)
 

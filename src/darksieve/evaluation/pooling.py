@@ -52,7 +52,7 @@ class BackgroundEstimate:
     Attributes:
         expected: Events in the window, shape (n_masses, n_columns).
         effective_events: (Σw)²/Σw² of the window itself, same shape.
-        pooled_effective_events: Of the rows that the estimate rests on, same shape.
+        pooled_effective_events: Of the rows that the estimate rests on (``telling_events``), same shape.
         factor: Width of the window that the share comes from, in units of the window, same shape.
         total_factor: The same for the total, shape (n_masses,).
         replicates: Bootstrap replicates of ``expected``, shape (n_replicates, n_masses, n_columns).
@@ -70,6 +70,22 @@ def effective_events(sum_of_weights: NDArray, sum_of_squares: NDArray) -> NDArra
     """(Σw)²/Σw², 0 where there is nothing."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(sum_of_squares > 0, sum_of_weights**2 / sum_of_squares, 0.0)
+
+
+def telling_events(sum_of_weights: NDArray, sum_of_squares: NDArray) -> NDArray[np.float64]:
+    """Effective events of each column, at most as many as its yield is of the typical ones in the window.
+
+    A thousand light events say nothing of heavy ones, of which the window happens to hold none in a column.
+
+    Args:
+        sum_of_weights: Shape (..., n_columns), as all.
+        sum_of_squares: Of the weights.
+    """
+    own = effective_events(sum_of_weights, sum_of_squares)
+    total, squares = sum_of_weights.sum(axis=-1, keepdims=True), sum_of_squares.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        typical = np.where(squares > 0, sum_of_weights * total / squares, 0.0)
+    return np.minimum(own, typical)
 
 
 def local_density(
@@ -154,7 +170,7 @@ def estimate_background(
     for i, window in enumerate(windows):
         sums[i] = window.sums(rows.observable, rows.column, rows.weight, n)
         squares[i] = window.sums(rows.observable, rows.column, rows.weight**2, n)
-        of_columns = effective_events(sums[i], squares[i])
+        of_columns = telling_events(sums[i], squares[i])
         of_total = effective_events(sums[i].sum(axis=1), squares[i].sum(axis=1))
         index[(index < 0) & (of_columns >= min_effective_events)] = i
         total_index[(total_index < 0) & (of_total >= min_total)] = i
@@ -225,7 +241,7 @@ def estimate_background(
         replicates = combine(of_windows, moments)
     pooled = np.zeros((len(masses), n))
     for i in np.unique(index):
-        pooled = np.where(index == i, effective_events(sums[i], squares[i]), pooled)
+        pooled = np.where(index == i, telling_events(sums[i], squares[i]), pooled)
     return BackgroundEstimate(
         expected=combine({i: sums[i] for i in used}, first),
         effective_events=effective_events(sums[0], squares[0]),
