@@ -1,13 +1,15 @@
-"""What effort gains in a preset: no classifier, rectangular cuts, a threshold, one by mass, categories.
+"""What effort gains in each preset: no classifier, rectangular cuts, a threshold, one by mass, categories.
 
-The preset `gamma_alp` with a quarter to a half of its simulation and 43 masses. Run alone:
-``python -m benchmarks.choices``.
+The presets with their own background model and simulation, or part of it, at fewer masses. Run alone:
+``python -m benchmarks.choices``, or ``python -m benchmarks.choices b_to_k_alp`` for some of them.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,78 +18,95 @@ from numpy.typing import NDArray
 
 from benchmarks.entries import entry
 from darksieve.config_loading import load_config
-from darksieve.evaluation.comparisons import CHOICES
+from darksieve.evaluation.choice_order import ALPHA
 from darksieve.workflow.chain import run_chain
 
 COMMAND = "python -m benchmarks.choices"
-SIZES = {"signal": 250_000, "qed_3gamma": 500_000, "gamma_gamma": 100_000}
 
 
-def masses() -> list[float]:
-    """Both ends of the preset's scan, outside its vetoes."""
+def photon_masses() -> list[float]:
+    """Both ends of the photon presets' scan, outside its vetoes."""
     grid = np.unique(np.concatenate([np.geomspace(0.17, 1, 12), np.linspace(1, 9.8, 34)]))
     vetoed = ((grid >= 0.5) & (grid <= 0.6)) | ((grid >= 0.72) & (grid <= 0.84))
     return [round(float(mass), 4) for mass in grid[~vetoed]]
 
 
-def compared() -> dict[str, Any]:
-    """The comparison in ``working_points.json`` of a run."""
-    sizes = [f"samples.{name}.settings.n_events={n}" for name, n in SIZES.items()]
+def overrides() -> dict[str, list[str]]:
+    """Preset -> what is smaller here than in its own run."""
+    at = ["scan.step_sigma=null", f"scan.masses={photon_masses()}"]
     network = ["classifiers.0.folds=2", "classifiers.0.max_rows=150000"]
-    scan = ["scan.step_sigma=null", f"scan.masses={masses()}", "tracking.enabled=false"]
-    config = load_config("gamma_alp", [*sizes, *network, *scan])
+    sizes = {"signal": 250_000, "qed_3gamma": 500_000, "gamma_gamma": 100_000}
+    photons = [f"samples.{name}.settings.n_events={n}" for name, n in sizes.items()]
+    return {
+        "gamma_alp": [*photons, *network, *at],
+        "gamma_alp_2020": [*photons, "scan.step_sigma=4"],
+        "gamma_alp_set": [*network, *at],
+        "b_to_k_alp": ["scan.step_sigma=8"],
+        "b_to_h_invisible": [],
+    }
+
+
+def compared(preset: str) -> dict[str, Any]:
+    """What a run of the preset compares: the fit of all its channels."""
+    config = load_config(preset, [*overrides()[preset], "tracking.enabled=false"])
     with tempfile.TemporaryDirectory() as folder:
         run_chain(config, Path(folder) / "run", "optimise")
         document = json.loads((Path(folder) / "run" / "working_points.json").read_text(encoding="utf-8"))
-    (entry,) = document["comparison"].values()
-    found: dict[str, Any] = entry
-    return found
+    if document["comparison_together"] is not None:
+        together: dict[str, Any] = document["comparison_together"]
+        return together
+    (only,) = document["comparison"].values()
+    return dict(only)
 
 
-def entries_of(comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Order of the choices at every mass, and what they gain on average."""
-    limits = {name: np.array(comparison["limits"][name], float) for name in CHOICES}
-    errors: dict[str, NDArray] = {n: np.array(e, float) for n, e in comparison["ratio_errors"].items()}
-    n_masses = len(comparison["masses"])
-    entries = []
-    for simpler, better in (("global_threshold", "threshold"), ("threshold", "categories")):
-        excess = (limits[better] / limits[simpler] - 1) / errors[simpler]
-        entries.append(
-            entry(
-                "working-points",
-                COMMAND,
-                f"gamma_alp, {n_masses} masses: limit of {better} over that of {simpler}, largest excess over"
-                " 1 in its errors",
-                float(excess.max()),
-                "< 3 at every mass",
-                simpler,
-                None,
-                bool((excess < 3).all()),
-            )
+def entries_of(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Order of the choices at all masses together, and what they gain on average."""
+    entries = [
+        entry(
+            "working-points",
+            COMMAND,
+            f"{preset}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
+            f" masses: chance of the largest excess, {order['largest_sigma']:.1f} sigma at {order['at_mass']:.3g} GeV"
+            f" (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
+            f" {order['beyond_2_sigma_by_chance']:.1f})",
+            order["p_value"],
+            f">= {ALPHA}: nowhere worse than chance explains",
+            order["simpler"],
+            None,
+            order["holds"],
         )
-    best = limits["categories"]
-    for name in CHOICES[:-1]:
-        ratio = limits[name] / best
+        for order in comparison["orders"]
+    ]
+    limits: dict[str, NDArray] = {n: np.array(values, float) for n, values in comparison["limits"].items()}
+    *simpler, best = limits
+    for name in simpler:
+        ratio = limits[name] / limits[best]
+        known = np.isfinite(ratio)
+        mean = float(np.exp(np.log(ratio[known]).mean()))
+        left_out = "" if known.all() else f", {int((~known).sum())} masses without simulated background"
         entries.append(
             entry(
                 "working-points",
                 COMMAND,
-                f"gamma_alp: limit of {name.replace('_', ' ')} over that of 4 categories, mean"
-                f" ({ratio.min():.3f} to {ratio.max():.3f})",
-                float(ratio.mean()),
+                f"{preset}: limit of {name.replace('_', ' ')} over that of {best}, mean"
+                f" ({ratio[known].min():.3f} to {ratio[known].max():.3f}{left_out})",
+                mean,
                 "> 1",
                 name,
                 None,
-                bool(ratio.mean() > 1),
+                mean > 1,
             )
         )
     return entries
 
 
-def measure() -> list[dict[str, Any]]:
-    """Entries for figures.json."""
-    return entries_of(compared())
+def measure(presets: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Entries for figures.json, of all presets or of some."""
+    entries = []
+    for preset in presets or overrides():
+        entries += entries_of(preset, compared(preset))
+    return entries
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(), indent=1))
+    print(json.dumps(measure(sys.argv[1:]), indent=1))

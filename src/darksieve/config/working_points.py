@@ -30,7 +30,9 @@ class PreselectionConfig(Section):
 class WorkingPointsConfig(Section):
     """Where to cut, or how to split the score into categories that are fitted together.
 
-    ``preselection`` names columns that are cut on before the score, with all cuts chosen together;
+    ``together`` chooses channels for the limit of all of them in one fit, where they share a parameter, else
+    each for its own limit; ``preselection`` names columns that are cut on before the score, with all cuts
+    chosen together;
     ``rectangular`` names variables whose best cuts are compared with the classifier, and
     ``background_uncertainty`` is by how much the background moves to see how far choice and limit follow.
     """
@@ -38,6 +40,7 @@ class WorkingPointsConfig(Section):
     objective: str = "expected_limit"
     kind: Literal["categories", "threshold"] = "categories"
     n_categories: Annotated[int, Field(ge=1, le=10)] = 4
+    together: bool = True
     folds: Annotated[int, Field(ge=2, le=10)] = 2
     min_effective_events: Positive = 400.0
     background_uncertainty: Annotated[float, Field(ge=0, lt=1)] = 0.1

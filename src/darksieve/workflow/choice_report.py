@@ -104,8 +104,9 @@ def _by_mass(document: Mapping[str, Any], title: str, entry: Mapping[str, Any]) 
         " by event, and half of what families of the tail differ by; choices at one mass count the same"
         " events and have the same family, so their ratios are known better than each of them."
     )
-    if document["comparison_together"] is not None and title != TOGETHER:
-        note += " Cuts are those for all channels together: for this channel alone others may be better."
+    if document["comparison_together"] is not None and (title == TOGETHER) != document["together"]:
+        chosen = "the fit of all channels" if document["together"] else "each channel alone"
+        note += f" Cuts are those chosen for {chosen}: here others may be better, and no order is claimed."
     if entry["rectangular"]:
         note += f" Rectangular cuts on {', '.join(entry['rectangular'])}, both ends, by mass."
     return Table(f"Median expected limit{shown} by choice, {title}", columns, rows, note=note, links=_LINKS)

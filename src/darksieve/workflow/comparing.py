@@ -75,9 +75,13 @@ def choices_of(
 
 
 def add_comparisons(
-    document: dict[str, Any], channels: Mapping[str, ChannelChoices], rectangular: Sequence[str]
+    document: dict[str, Any],
+    channels: Mapping[str, ChannelChoices],
+    rectangular: Sequence[str],
+    *,
+    together: bool,
 ) -> None:
-    """Compare the choices in each channel, and in the fit of several, which is what they were chosen for.
+    """Compare the choices in each channel, and in the fit of several.
 
     Only what was chosen for a fit can be held to an order there: a cut for several channels together may be
     worse for one of them than another.
@@ -86,24 +90,25 @@ def add_comparisons(
         document: ``comparison`` and ``comparison_together`` are set.
         channels: By name.
         rectangular: Names of the variables that were cut on.
+        together: Whether several channels were chosen for their fit.
     """
     for name, one in channels.items():
         chooser = one.chooser
         found = compare_choices(
             one.yields, chooser.masses, chooser.limit, chooser.shortcut, seed=chooser.seed
         )
-        entry = _comparison_entry(found, rectangular, judged=len(channels) == 1)
+        entry = _comparison_entry(found, rectangular, judged=len(channels) == 1 or not together)
         document["comparison"][name] = entry | {"global_thresholds": list(one.thresholds)}
     if len(channels) > 1:
         # channels that are fitted together share one model: that of the first says how much a yield is worth
         first = next(iter(channels.values())).chooser
-        together = compare_channels(
+        of_all = compare_channels(
             {name: (one.chooser.masses, one.yields) for name, one in channels.items()},
             first.limit,
             first.shortcut,
             seed=first.seed,
         )
-        document["comparison_together"] = _comparison_entry(together, rectangular, judged=True)
+        document["comparison_together"] = _comparison_entry(of_all, rectangular, judged=together)
 
 
 def _comparison_entry(found: Comparison, rectangular: Sequence[str], *, judged: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darksieve.atomic import write_json
+from darksieve.config import SearchConfig
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import Objective, make_objective
 from darksieve.evaluation.search_building import in_vetoes
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from darksieve.evaluation.choosing import Chooser
     from darksieve.evaluation.full_limit import FullLimit
     from darksieve.evaluation.gates import Gates
+    from darksieve.evaluation.rotation import Choice
 
 log = logging.getLogger("darksieve")
 
@@ -175,7 +177,6 @@ def _document(
     context: Context, table: CandidateTable, shapes: Mapping[str, SignalShape], masses: NDArray[np.float64]
 ) -> dict[str, Any]:
     from darksieve.evaluation.choosing import check_kind, quote
-    from darksieve.evaluation.joint_channels import choose_channels
     from darksieve.workflow.comparing import add_comparisons, choices_of, landscape_entry, robustness_entry
 
     config = context.config
@@ -185,6 +186,7 @@ def _document(
         "kind": wanted.kind if config.classifiers else "none",
         "n_categories": _n_categories(context),
         "objective": wanted.objective,
+        "together": wanted.together,
         "confidence_level": config.confidence_level,
         "limit_on": dict(zip(("name", "unit"), config.linear_parameter, strict=True)),
         "limit_model": "full: shapes, floating (flat) background, nuisances; windows without vetoes",
@@ -209,27 +211,22 @@ def _document(
             channel: choices_of(part.chooser, part.table, None, None, part.unit_yield, wanted.rectangular)
             for channel, part in parts.items()
         }
-        add_comparisons(document, uncut, wanted.rectangular)
+        add_comparisons(document, uncut, wanted.rectangular, together=wanted.together)
         return document
     choosers = {channel: part.chooser for channel, part in parts.items()}
     units = {channel: part.unit_yield for channel, part in parts.items()}
     n = check_kind(wanted.kind, wanted.n_categories)
-    # channels that are fitted together share one model: that of the first says how much a yield is worth
-    first = next(iter(parts.values())).full_limit
-    objective = make_objective(
-        wanted.objective, confidence_level=config.confidence_level, full_limit=first,
-        window_sigma=first.background.window_sigma, background_order=first.background.order,
-    )  # fmt: skip
-    thresholds = choose_channels(choosers, objective, 1, units)
+    objectives = _objectives(config, parts)
+    thresholds = _choose(config, choosers, objectives, 1, units)
     many = n if n > 1 else CATEGORIES_COMPARED
-    categories = choose_channels(choosers, objective, many, units)
+    categories = _choose(config, choosers, objectives, many, units)
     chosen = thresholds if n == 1 else categories
     compared = {}
     for channel, part in parts.items():
         points = quote(
             part.chooser,
             chosen[channel],
-            objective,
+            objectives[channel],
             kind=wanted.kind,
             objective_name=wanted.objective,
             channel=channel,
@@ -255,12 +252,46 @@ def _document(
         compared[channel] = choices_of(
             part.chooser, part.table, by_threshold, by_category, part.unit_yield, wanted.rectangular
         )
-        document["robustness"][channel] = robustness_entry(config, part.chooser, chosen[channel], objective)
+        document["robustness"][channel] = robustness_entry(
+            config, part.chooser, chosen[channel], objectives[channel]
+        )
         document["landscape"][channel] = landscape_entry(
             part.scores, part.chooser, by_threshold, by_category, part.full_limit, part.unit_yield
         )
-    add_comparisons(document, compared, wanted.rectangular)
+    add_comparisons(document, compared, wanted.rectangular, together=wanted.together)
     return document
+
+
+def _objectives(config: SearchConfig, parts: Mapping[str, ChannelChoice]) -> dict[str, Objective]:
+    """What each channel minimises, with its own model of a limit or, where all are fitted, one for all."""
+    # channels that are fitted together share one model: that of the first says how much a yield is worth
+    first = next(iter(parts.values())).full_limit
+    out = {}
+    for channel, part in parts.items():
+        full = first if config.working_points.together else part.full_limit
+        out[channel] = make_objective(
+            config.working_points.objective, confidence_level=config.confidence_level, full_limit=full,
+            window_sigma=full.background.window_sigma, background_order=full.background.order,
+        )  # fmt: skip
+    return out
+
+
+def _choose(
+    config: SearchConfig,
+    choosers: Mapping[str, Chooser],
+    objectives: Mapping[str, Objective],
+    n_categories: int,
+    units: Mapping[str, float],
+) -> dict[str, list[Choice]]:
+    """Boundaries of every channel by fold: for the fit of all of them, or each for its own limit."""
+    from darksieve.evaluation.joint_channels import choose_channels
+
+    if config.working_points.together:
+        return choose_channels(choosers, next(iter(objectives.values())), n_categories, units)
+    out: dict[str, list[Choice]] = {}
+    for channel, chooser in choosers.items():
+        out |= choose_channels({channel: chooser}, objectives[channel], n_categories, units)
+    return out
 
 
 def _n_categories(context: Context) -> int:
