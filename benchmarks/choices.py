@@ -47,29 +47,27 @@ def overrides() -> dict[str, list[str]]:
 
 
 def compared(preset: str) -> dict[str, Any]:
-    """What a run of the preset compares: the fit of all its channels."""
+    """What a run of the preset compares: the fit of its channels that cuts were chosen for, by its name."""
     config = load_config(preset, [*overrides()[preset], "tracking.enabled=false"])
     with tempfile.TemporaryDirectory() as folder:
         run_chain(config, Path(folder) / "run", "optimise")
         document = json.loads((Path(folder) / "run" / "working_points.json").read_text(encoding="utf-8"))
-    if document["comparison_together"] is not None:
-        together: dict[str, Any] = document["comparison_together"]
-        return together
-    (only,) = document["comparison"].values()
-    return dict(only)
+    if document["comparison_together"] is None or not document["together"]:
+        return dict(document["comparison"])
+    return {"all channels": document["comparison_together"]}
 
 
-def entries_of(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
-    """Order of the choices at all masses together, and what they gain on average."""
+def entries_of(fit: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """Order of the choices at all masses together, and what they gain on average, in a preset's fit."""
     entries = [
         entry(
             "working-points",
             COMMAND,
-            f"{preset}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
+            f"{fit}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
             f" masses: chance of the largest excess, {order['largest_sigma']:.1f} sigma at {order['at_mass']:.3g} GeV"
             f" (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
             f" {order['beyond_2_sigma_by_chance']:.1f})",
-            order["p_value"],
+            order["p_value_adjusted"],
             f">= {ALPHA}: nowhere worse than chance explains",
             order["simpler"],
             None,
@@ -88,7 +86,7 @@ def entries_of(preset: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
             entry(
                 "working-points",
                 COMMAND,
-                f"{preset}: limit of {name.replace('_', ' ')} over that of {best}, mean"
+                f"{fit}: limit of {name.replace('_', ' ')} over that of {best}, mean"
                 f" ({ratio[known].min():.3f} to {ratio[known].max():.3f}{left_out})",
                 mean,
                 "> 1",
@@ -104,7 +102,8 @@ def measure(presets: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Entries for figures.json, of all presets or of some."""
     entries = []
     for preset in presets or overrides():
-        entries += entries_of(preset, compared(preset))
+        for fit, comparison in compared(preset).items():
+            entries += entries_of(f"{preset}, {fit}", comparison)
     return entries
 
 

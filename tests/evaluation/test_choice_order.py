@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from darksieve.evaluation.choice_order import judge_order
+from darksieve.evaluation.choice_order import ALPHA, holm, judge_order
 
 N_MASSES, N_REPLICATES, ERROR = 60, 25, 0.02
 MASSES = np.linspace(1, 4, N_MASSES)
@@ -50,7 +50,7 @@ def test_equal_choices_rarely_fail_though_some_mass_is_often_beyond_two_sigma():
 def test_a_choice_that_is_worse_at_some_masses_is_named_with_them():
     shift = np.where(np.abs(MASSES - 2.5) < 0.2, 6 * ERROR, -5 * ERROR)
     order = judged(np.random.default_rng(2), shift)
-    assert not order.holds
+    assert order.p_value < ALPHA
     entry = json.loads(json.dumps(order.to_json()))
     assert not entry["holds"]
     assert abs(entry["at_mass"] - 2.5) < 0.25
@@ -61,7 +61,7 @@ def test_a_choice_that_is_worse_at_some_masses_is_named_with_them():
 
 def test_a_choice_that_is_better_everywhere_holds_for_sure():
     order = judged(np.random.default_rng(3), -8 * ERROR)
-    assert order.holds
+    assert order.p_value >= ALPHA
     assert order.p_value == 1.0
     assert order.to_json()["beyond_2_sigma"] == []
 
@@ -70,8 +70,8 @@ def test_what_families_of_the_tail_differ_by_widens_the_error_at_all_masses_toge
     shift = 6 * ERROR
     sure = judged(np.random.default_rng(4), shift)
     unsure = judged(np.random.default_rng(4), shift, np.full(N_MASSES, 6 * ERROR))
-    assert not sure.holds
-    assert unsure.holds  # one common pull of one σ, not sixty of them
+    assert sure.p_value < ALPHA
+    assert unsure.p_value >= ALPHA  # one common pull of one σ, not sixty of them
     assert (unsure.error > sure.error).all()
 
 
@@ -108,5 +108,15 @@ def test_a_worse_choice_is_never_more_likely_to_hold(seed, more):
 def test_limits_that_are_the_same_are_no_excess_however_small_the_error():
     same = np.ones((N_REPLICATES, N_MASSES))
     order = judge_order("a", "b", MASSES, same[0] + 1e-5, same, np.zeros(N_MASSES))
-    assert order.holds
+    assert order.p_value >= ALPHA
     assert order.to_json()["worse"] == 0
+
+
+def test_several_orders_are_judged_as_several():
+    # S. Holm: 4 x 0.01, 3 x 0.02, then no less than the one before
+    assert holm([0.02, 0.9, 0.01, 0.04]) == pytest.approx([0.06, 0.9, 0.04, 0.08])
+    assert holm([]) == []
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    order = judged(np.random.default_rng(6), 3 * ERROR)
+    assert not order.to_json()["holds"]
+    assert order.to_json(holm([order.p_value, *[1.0] * 999])[0])["holds"] is (1000 * order.p_value >= ALPHA)

@@ -14,7 +14,7 @@ from darksieve.evaluation.ceiling import FineTable
 from darksieve.evaluation.full_limit import MassDependent, objective_at
 from darksieve.evaluation.objectives import Objective
 
-_WORTH = 1e-3  # of the log objective on events left out, that more freedom in mass has to gain
+_WORTH = 1e-3  # of the log objective on events left out, that more freedom in mass has to gain, on average
 _STARTS = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 _RATIOS = (0.6, 1.0, 1.5, 2.2)  # signal of a category over that of the next purer one, to start from
 _DIFFERENCE = 1e-4
@@ -244,20 +244,23 @@ def choose_quantiles(
     """
     freedoms = [k for k in freedoms if k == 1 or k <= len(table.masses) // 2]
     judged: dict[int, float] = {}
+    by_fold: dict[int, NDArray] = {}
     if len(freedoms) > 1 and folds:
         starts: list[QuantileCurves | None] = [None] * len(folds)
         for k in freedoms:
-            total = 0.0
+            reached = np.empty(len(folds))
             for i, (fit_on, judge_by) in enumerate(folds):
                 starts[i] = optimise_quantiles(
                     fit_on, objective, n_categories, mass_range,
                     equal=equal, n_coefficients=k, start=starts[i], n_iterations=30,
                 )  # fmt: skip
-                total += mean_log_objective(judge_by, objective, starts[i])  # type: ignore[arg-type]
-            judged[k] = total / len(folds)
+                reached[i] = mean_log_objective(judge_by, objective, starts[i])  # type: ignore[arg-type]
+            by_fold[k] = reached
+            judged[k] = float(reached.mean())
     best = freedoms[0]
     for k in freedoms[1:]:
-        if judged and judged[k] < judged[best] - _WORTH:
+        # what one part of the events gains and another loses is noise: then the simpler choice stays
+        if judged and judged[k] < judged[best] - _WORTH and (by_fold[k] < by_fold[best]).all():
             best = k
     curves: QuantileCurves | None = None
     for k in [k for k in freedoms if k <= best]:

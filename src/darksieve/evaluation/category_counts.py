@@ -7,7 +7,7 @@ background that passes anywhere. Where neither is known, ``unknown`` says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,10 @@ class Counted:
         tails: The same by family, where it matters, shape (n_families, n_masses, n_categories).
         unknown: Categories of which simulation says nothing, shape (n_masses, n_categories): their
             background is one simulated event.
+        is_modelled: Where the background is not counted, shape (n_masses, n_categories).
         floor: Expected events of one simulated event.
+        masses: GeV, shape (n_masses,).
+        tail: Of the score, and the edges of the categories at its nodes; None where they divide no score.
     """
 
     efficiency: NDArray[np.float64]
@@ -50,12 +53,37 @@ class Counted:
     expected_replicates: NDArray[np.float64]
     tails: NDArray[np.float64]
     unknown: NDArray[np.bool_]
+    is_modelled: NDArray[np.bool_]
     floor: float
+    masses: NDArray[np.float64]
+    tail: tuple[Tails, NDArray] | None = None
 
     @property
     def beyond(self) -> NDArray[np.bool_]:
         """Categories whose background is modelled, shape (n_masses, n_categories)."""
         return self.background.pooled_effective_events[:, 1:] < FEWEST
+
+    def modelled(self, there: NDArray[np.bool_]) -> Counted:
+        """With the model of the tail for all categories at some masses, for choices of which one needs it.
+
+        Args:
+            there: Shape (n_masses,).
+        """
+        if self.tail is None or not there.any():
+            return self
+        model, edges = self.tail
+        families = model.by_family(edges, self.masses)
+        use = (there & model.is_near(self.masses))[:, None]
+        replicates = self.expected_replicates
+        if len(replicates):
+            replicates = np.where(use, model.replicates(edges, self.masses), replicates)
+        return replace(
+            self,
+            expected=np.where(use, middle_of(families), self.expected),
+            expected_replicates=replicates,
+            tails=np.where(use, families, self.tails),
+            is_modelled=self.is_modelled | use,
+        )
 
     def yields(self) -> tuple[NDArray, NDArray]:
         """Signal and background."""
@@ -146,7 +174,7 @@ def count(
         tails = expected[None]
     return Counted(
         fit(masses).T, efficiency_replicates, everything(masses)[0], background, expected, replicates, tails,
-        unknown, floor,
+        unknown, beyond, floor, masses, tail,
     )  # fmt: skip
 
 

@@ -7,11 +7,13 @@ covariance (multiplier bootstrap). An error from R replicates is itself uncertai
 Student's t of R - 1 degrees of freedom.
 
 References:
+    S. Holm, Scand. J. Statist. 6 (1979) 65 (several orders).
     V. Chernozhukov, D. Chetverikov and K. Kato, Ann. Statist. 41 (2013) 2786 (maxima by multipliers).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-ALPHA = 0.01  # probability by chance below which an order is said to fail
+ALPHA = 0.05  # probability by chance, of all orders together, below which one is said to fail
 LARGE = 2.0  # σ, from which excesses are counted
 _ROUNDING = 1e-3  # relative difference of limits that is none
 _N_PROCESSES = 10_000
@@ -48,20 +50,20 @@ class Order:
     excess: NDArray[np.float64]
     p_value: float
 
-    @property
-    def holds(self) -> bool:
-        """Whether no excess is more than chance gives among so many masses."""
-        return self.p_value >= ALPHA
+    def to_json(self, adjusted: float | None = None) -> dict[str, Any]:
+        """JSON-ready summary; it holds where no excess is more than chance gives.
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready summary."""
+        Args:
+            adjusted: The p-value as one of several orders (``holm``); its own where absent.
+        """
+        p_adjusted = self.p_value if adjusted is None else adjusted
         judged = np.isfinite(self.excess)
         large = judged & (self.excess > LARGE)
         largest = int(np.nanargmax(self.excess)) if judged.any() else None
         return {
             "simpler": self.simpler,
             "better": self.better,
-            "holds": self.holds,
+            "holds": p_adjusted >= ALPHA,
             "judged": int(judged.sum()),
             "worse": int((self.ratio[judged] > 1 + _ROUNDING).sum()),
             "beyond_2_sigma": [
@@ -72,7 +74,18 @@ class Order:
             "largest_sigma": None if largest is None else round(float(self.excess[largest]), 3),
             "at_mass": None if largest is None else float(self.masses[largest]),
             "p_value": round(self.p_value, 4),
+            "p_value_adjusted": round(p_adjusted, 4),
         }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number: the smallest times n, the next times n - 1, and so on."""
+    order = np.argsort(p_values)
+    n = len(order)
+    steps = np.maximum.accumulate(np.asarray(p_values, np.float64)[order] * (n - np.arange(n)))
+    out = np.empty(n)
+    out[order] = np.minimum(steps, 1.0)
+    return [float(value) for value in out]
 
 
 def judge_order(

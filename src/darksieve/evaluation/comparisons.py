@@ -64,8 +64,7 @@ class ChoiceYields:
         background: Same shape.
         drawn_signal: By replicate, shape (n_replicates, n_masses, n_categories).
         drawn_background: Same shape.
-        tails: Background by family of the tail where it is modelled, shape (n_families, n_masses,
-            n_categories).
+        tails: Background by family of the tail, shape (n_families, n_masses, n_categories).
         known: Masses at which simulation tells the background, shape (n_masses,).
     """
 
@@ -80,8 +79,8 @@ class ChoiceYields:
     def of(cls, counted: Counted, unit: float) -> ChoiceYields:
         """Of one channel; the unit is signal events for one of the parameter at full efficiency."""
         (signal, background), (drawn_signal, drawn_background) = counted.yields(), counted.replicate_yields()
-        # where a category is counted the bootstrap says how well: families matter beyond
-        tails = np.where(counted.beyond, counted.tails, background)
+        # where a category is counted the bootstrap says how well: families matter where it is modelled
+        tails = np.where(counted.is_modelled, counted.tails, background)
         tails = np.broadcast_to(tails, (len(FAMILIES), *signal.shape))
         known = np.asarray(~counted.unknown.any(axis=1), np.bool_)
         return cls(unit * signal, background, unit * drawn_signal, drawn_background, tails, known)
@@ -191,9 +190,14 @@ def count_choices(
     if rectangular is not None and rectangular.shape[1]:
         counted["rectangular"] = chooser.count_categories(*rectangular_categories(chooser, rectangular), 1)
     if thresholds is not None and categories is not None:
-        counted["global_threshold"] = chooser.count_thresholds(global_cut)
-        counted["threshold"] = chooser.count(thresholds)
-        counted["categories"] = chooser.count(categories)
+        on_score = {
+            "global_threshold": chooser.count_thresholds(global_cut),
+            "threshold": chooser.count(thresholds),
+            "categories": chooser.count(categories),
+        }
+        # where one of them is modelled all are: what is compared is not how model and count differ
+        beyond = np.logical_or.reduce([one.beyond.any(axis=1) for one in on_score.values()])
+        counted |= {name: one.modelled(beyond) for name, one in on_score.items()}
     return counted
 
 

@@ -66,7 +66,8 @@ def _verdict(order: Mapping[str, Any]) -> str:
     text = "holds within errors" if order["holds"] else "FAILS"
     text += (
         f" at {order['judged']} masses; largest excess {order['largest_sigma']:.1f} σ at"
-        f" {order['at_mass']:.4g} GeV (p = {order['p_value']:.2g} for the largest of all); beyond 2 σ:"
+        f" {order['at_mass']:.4g} GeV (p = {order['p_value']:.2g} for the largest of all masses,"
+        f" {order['p_value_adjusted']:.2g} as one of all orders); beyond 2 σ:"
         f" {len(large)}, by chance {order['beyond_2_sigma_by_chance']:.1f}"
     )
     if large:

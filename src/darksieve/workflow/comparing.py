@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from darksieve.config import SearchConfig
 from darksieve.errors import InputError
+from darksieve.evaluation.choice_order import Order, holm
 from darksieve.evaluation.choosing import Chooser
 from darksieve.evaluation.comparisons import (
     ChoiceYields,
@@ -92,13 +93,15 @@ def add_comparisons(
         rectangular: Names of the variables that were cut on.
         together: Whether several channels were chosen for their fit.
     """
+    entries: list[tuple[dict[str, Any], Sequence[Order]]] = []
     for name, one in channels.items():
         chooser = one.chooser
         found = compare_choices(
             one.yields, chooser.masses, chooser.limit, chooser.shortcut, seed=chooser.seed
         )
-        entry = _comparison_entry(found, rectangular, judged=len(channels) == 1 or not together)
-        document["comparison"][name] = entry | {"global_thresholds": list(one.thresholds)}
+        entry = _comparison_entry(found, rectangular) | {"global_thresholds": list(one.thresholds)}
+        document["comparison"][name] = entry
+        entries.append((entry, found.orders if len(channels) == 1 or not together else ()))
     if len(channels) > 1:
         # channels that are fitted together share one model: that of the first says how much a yield is worth
         first = next(iter(channels.values())).chooser
@@ -108,10 +111,14 @@ def add_comparisons(
             first.shortcut,
             seed=first.seed,
         )
-        document["comparison_together"] = _comparison_entry(of_all, rectangular, judged=together)
+        document["comparison_together"] = _comparison_entry(of_all, rectangular)
+        entries.append((document["comparison_together"], of_all.orders if together else ()))
+    adjusted = iter(holm([order.p_value for _, orders in entries for order in orders]))
+    for entry, orders in entries:
+        entry["orders"] = [order.to_json(next(adjusted)) for order in orders]
 
 
-def _comparison_entry(found: Comparison, rectangular: Sequence[str], *, judged: bool) -> dict[str, Any]:
+def _comparison_entry(found: Comparison, rectangular: Sequence[str]) -> dict[str, Any]:
     return {
         "masses": found.masses.tolist(),
         "limits": {name: _numbers(values) for name, values in found.limits.items()},
@@ -122,7 +129,6 @@ def _comparison_entry(found: Comparison, rectangular: Sequence[str], *, judged: 
             name: int(np.isnan(values).sum()) for name, values in found.limits.items()
         },
         "rectangular": list(rectangular),
-        "orders": [order.to_json() for order in found.orders] if judged else [],
     }
 
 
