@@ -64,7 +64,7 @@ def entries_of(fit: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
             "working-points",
             COMMAND,
             f"{fit}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
-            f" masses: chance of the largest excess, {order['largest_sigma']:.1f} sigma at {order['at_mass']:.3g} GeV"
+    """What a run of the preset compares: the fits that cuts were chosen for, by name."""
             f" (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
             f" {order['beyond_2_sigma_by_chance']:.1f})",
             order["p_value_adjusted"],
