@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -91,3 +92,16 @@ def test_the_search_of_the_guide_simulates_and_runs(config):
     assert 0.35 < efficiency["kplus"] < 0.8
     assert all(0.1 < efficiency[mode] < efficiency["kplus"] for mode in ("kshort", "kstarplus", "kstarzero"))
     assert (run / "report.html").is_file()
+    document = json.loads((run / "working_points.json").read_text())
+    # channels are chosen for their fit: that is where the order of choices is judged
+    assert [(o["simpler"], o["better"]) for o in document["comparison_together"]["orders"]] == [
+        ("global_threshold", "threshold"),
+        ("threshold", "categories"),
+    ]
+    assert all(entry["orders"] == [] for entry in document["comparison"].values())
+    together = np.array(document["comparison_together"]["limits"]["categories"], float)
+    alone = [entry["limits"]["categories"] for entry in document["comparison"].values()]
+    assert (together < np.nanmin(np.array(alone, float), axis=0)).all()
+    assert (
+        "all channels together: categories no worse than threshold by mass" in (run / "log.txt").read_text()
+    )
