@@ -1,4 +1,4 @@
-"""What report and log say of simpler choices: limits, what is gained, the order, and where nothing is known."""
+"""What report and log say of simpler choices: limits, gains, the order, and where nothing is known."""
 
 import numpy as np
 import pytest
