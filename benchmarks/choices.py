@@ -64,7 +64,7 @@ def entries_of(fit: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
             "working-points",
             COMMAND,
             f"{fit}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
-    """What a run of the preset compares: the fits that cuts were chosen for, by name."""
+            """What a run of the preset compares: the fits that cuts were chosen for, by name."""
             f" (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
             f" {order['beyond_2_sigma_by_chance']:.1f})",
             order["p_value_adjusted"],
