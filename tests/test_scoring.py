@@ -2,14 +2,16 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import uproot
 
-from darksieve.config_loading import validate
+from darksieve.config_loading import load_config, validate
 from darksieve.errors import InputError
 from darksieve.workflow.chain import run_chain
+from darksieve.workflow.scoring import score_candidates
 
 
 def _write(path, n, first, x, signal=False):
@@ -61,3 +63,19 @@ def test_a_search_without_signal_or_any_background_is_refused(tmp_path, values_o
     monkeypatch.setenv("DARKSIEVE_CACHE", "off")
     with pytest.raises(InputError, match=f"sample {name}: no candidate passes"):
         run_chain(_config(tmp_path, **values_of_x), tmp_path / "run", "train")
+
+
+def test_candidates_are_written_anew_where_other_variables_are_to_be_cut_on():
+    def identity(*overrides):
+        found = []
+        context = SimpleNamespace(
+            config=load_config("b_to_k_alp", list(overrides)),
+            key=lambda *names: list(names),
+            stage=lambda name, depends_on, work: found.append((name, depends_on)),
+        )
+        score_candidates(context, SimpleNamespace(identity="events"))
+        return found
+
+    assert identity() == identity()
+    assert identity() != identity("working_points.rectangular=[R2]")
+    assert identity() != identity("working_points.preselection={R2: {keep: below}}")

@@ -283,6 +283,7 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
         config.luminosity_fb,
         {name: [channel.observable, channel.range] for name, channel in config.channels.items()},
         [config.scan.observable, config.scan.range],
+        list(config.working_points.variables),  # columns of the table
     ]
 
     def work(record: StageRecord) -> str:
