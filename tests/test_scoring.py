@@ -78,4 +78,4 @@ def test_candidates_are_written_anew_where_other_variables_are_to_be_cut_on():
 
     assert identity() == identity()
     assert identity() != identity("working_points.rectangular=[R2]")
-    assert identity() != identity("working_points.preselection={R2: {keep: below}}")
+    assert identity() != identity("working_points.preselection={cosTheta_B: {keep: below}}")
