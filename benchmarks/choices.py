@@ -47,7 +47,7 @@ def overrides() -> dict[str, list[str]]:
 
 
 def compared(preset: str) -> dict[str, Any]:
-    """What a run of the preset compares: the fit of its channels that cuts were chosen for, by its name."""
+    """What a run of the preset compares: the fits that cuts were chosen for, by name."""
     config = load_config(preset, [*overrides()[preset], "tracking.enabled=false"])
     with tempfile.TemporaryDirectory() as folder:
         run_chain(config, Path(folder) / "run", "optimise")
@@ -64,8 +64,8 @@ def entries_of(fit: str, comparison: dict[str, Any]) -> list[dict[str, Any]]:
             "working-points",
             COMMAND,
             f"{fit}: limit of {order['better']} over that of {order['simpler']} at {order['judged']}"
-            """What a run of the preset compares: the fits that cuts were chosen for, by name."""
-            f" (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
+            f" masses: chance of the largest excess, {order['largest_sigma']:.1f} sigma at"
+            f" {order['at_mass']:.3g} GeV (beyond 2 sigma {len(order['beyond_2_sigma'])}, by chance"
             f" {order['beyond_2_sigma_by_chance']:.1f})",
             order["p_value_adjusted"],
             f">= {ALPHA}: nowhere worse than chance explains",
