@@ -17,6 +17,7 @@ from scipy.stats import norm
 from darksieve.couplings import alp_branching_fraction
 from darksieve.evaluation.limits.answer import answer_documents
 from darksieve.evaluation.limits.document import SearchModel
+from darksieve.workflow.table import CandidateTable
 
 RECOIL = """
 search: recoil
@@ -239,12 +240,14 @@ samples:
   ks:  {role: signal, files: [ks.root], tree: cands, mass: m0, n_generated: 20000, mass_range: [0.3, 3.2]}
   kxp: {role: signal, files: [kxp.root], tree: cands, mass: m0, n_generated: 20000, mass_range: [0.3, 3.2]}
   kx0: {role: signal, files: [kx0.root], tree: cands, mass: m0, n_generated: 20000, mass_range: [0.3, 3.2]}
-candidates: {select: "abs(dE) < 0.1"}
+candidates: {select: "abs(dE) < 0.2"}
 channels:
-  kp:  {select: "mode == 10", n_parents: 1.0e8, hadron: K+}
-  ks:  {select: "mode == 11", n_parents: 1.0e8, hadron: K0, secondary_fraction: 0.346}
-  kxp: {select: "mode == 20", n_parents: 1.0e8, hadron: "K*+", secondary_fraction: 0.56, range: [0.4, 2.5]}
-  kx0: {select: "mode == 21", n_parents: 1.0e8, hadron: "K*0", secondary_fraction: 0.667, range: [0.4, 2.5]}
+  kp:  {select: "mode == 10 and abs(dE) < 0.1", sideband: "mode == 10", n_parents: 1.0e8, hadron: K+}
+  ks:  {select: "mode == 11 and abs(dE) < 0.1", n_parents: 1.0e8, hadron: K0, secondary_fraction: 0.346}
+  kxp: {select: "mode == 20 and abs(dE) < 0.1", n_parents: 1.0e8, hadron: "K*+", secondary_fraction: 0.56,
+        range: [0.4, 2.5]}
+  kx0: {select: "mode == 21 and abs(dE) < 0.1", n_parents: 1.0e8, hadron: "K*0", secondary_fraction: 0.667,
+        range: [0.4, 2.5]}
 classifiers:
   - {name: jets, model: bdt, folds: 2, features: [roundness], options: {n_trees: 20, max_depth: 2}}
 working_points: {objective: expected_limit, kind: categories, n_categories: 2, min_effective_events: 40}
@@ -338,6 +341,28 @@ class TestFourKaonModes:
             total = information("B_to_K", mass, limit) + information("B_to_Kstar", mass, limit * ratio)
             # but for the nuisances that both parts share, of 1.4 and 2 %
             assert total == pytest.approx(norm.isf(0.05) ** 2, rel=0.02)
+
+    def test_candidates_beside_a_selection_stand_for_background_inside(self, kaons, kaon_run):
+        columns = uproot.open(kaons / "jets.root")["cands"].arrays(["mode", "dE"], library="np")
+        of_mode = columns["mode"] == 10
+        inside = of_mode & (np.abs(columns["dE"]) < 0.1)
+        wide = of_mode & (np.abs(columns["dE"]) < 0.2)
+        found = _json(kaon_run / "metrics.json")["sidebands"]
+        assert list(found) == ["kp"]  # no other channel has a sideband
+        assert list(found["kp"]) == ["qq"]  # and a peak is not taken from there
+        entry = found["kp"]["qq"]
+        assert entry["used"]
+        assert (entry["n_inside"], entry["n_outside"]) == (inside.sum(), wide.sum() - inside.sum())
+        assert abs(entry["tilt"]) < 4 * entry["tilt_error"]  # the shape knows nothing of dE
+        for one in entry["passing"]:
+            assert abs(one["ratio"] - 1) < 4 * one["error"]
+        table = CandidateTable.load(kaon_run / "candidates.parquet")
+        rows = table.of_channel("kp")
+        rows = rows.select(rows.in_samples(["qq"]))
+        assert len(rows) == wide.sum()
+        assert rows.weight.sum() == pytest.approx(2 * inside.sum(), rel=1e-6)  # 50/fb stand for 100/fb
+        learnt = _json(kaon_run / "manifest.json")["stages"]["train.jets"]["candidates_to_train_on"]
+        assert learnt["channels"] > int(table.is_signal.sum()) + wide.sum()
 
     def test_leftovers_beside_the_veto_are_peaks_of_the_modes_that_have_them(self, kaon_run):
         document = _json(kaon_run / "search.json")

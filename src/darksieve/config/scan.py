@@ -18,9 +18,13 @@ class BackgroundConfig(Section):
 
 
 class ChannelConfig(Section):
-    """One channel of the fit: its selection, and where it differs from the scan."""
+    """One channel of the fit: its selection, and where it differs from the scan.
+
+    ``sideband`` is a wider selection, whose candidates teach the classifiers and stand for background inside.
+    """
 
     select: str | None = None
+    sideband: str | None = None
     period: Name | None = None
     n_parents: Positive | None = None
     secondary_fraction: Fraction = 1.0
@@ -28,6 +32,18 @@ class ChannelConfig(Section):
     range: Interval | None = None
     observable: str | None = None
     background: BackgroundConfig | None = None
+
+    @property
+    def selections(self) -> dict[str, str]:
+        """Key -> expression of those that are given."""
+        given = {"select": self.select, "sideband": self.sideband}
+        return {key: value for key, value in given.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _sideband_of_something(self) -> ChannelConfig:
+        if self.sideband is not None and self.select is None:
+            raise ValueError("sideband is a wider selection around select: give select")
+        return self
 
 
 class NamedNuisanceConfig(Section):

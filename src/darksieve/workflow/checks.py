@@ -44,8 +44,8 @@ def check_search(config: SearchConfig) -> list[str]:
     beams = beams_of(config)
     lines.append(f"beams: sqrt(s) = {beams.sqrt_s:.4f} GeV")
     for name, channel in config.channels.items():
-        if channel.select is not None:
-            channel_expression(name, channel.select)
+        for key, selection in channel.selections.items():
+            channel_expression(name, selection, key)
     derived = DerivedColumns(config.candidates.columns)
     features: list[str] = []
     for classifier in config.classifiers:
@@ -140,8 +140,8 @@ def _refuse_truth_in_selections(config: SearchConfig) -> None:
     if config.candidates.select is not None:
         used["candidates.select"] = list(Expression(config.candidates.select).branches)
     for name, channel in config.channels.items():
-        if channel.select is not None:
-            used[f"channels.{name}.select"] = list(channel_expression(name, channel.select).branches)
+        for key, selection in channel.selections.items():
+            used[f"channels.{name}.{key}"] = list(channel_expression(name, selection, key).branches)
         if channel.observable is not None:
             used[f"channels.{name}.observable"] = [channel.observable]
     if config.candidates.best is not None:

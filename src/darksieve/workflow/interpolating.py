@@ -76,7 +76,7 @@ def _closure(
     config, everything = context.config, simulation.events
     column = config.scan.observable
     nodes, tests = nodes_and_tests(*config.scan.range, asked.spacing)
-    rows, _ = training_rows(context, everything, simulation.channel_masks(everything), classifier)
+    rows, _ = training_rows(context, everything, simulation.training_masks(everything), classifier)
     mass = np.asarray(everything[column], np.float64)
     learnt = everything.select(np.flatnonzero(rows & near(mass, nodes, asked.reach)))
     # folds are those of the search, so that candidates at the masses that train are scored by a model, too,

@@ -52,8 +52,8 @@ class Reading:
         for name, channel in config.channels.items():
             if channel.observable is not None:
                 wanted.append(channel.observable)
-            if channel.select is not None:
-                wanted.extend(channel_expression(name, channel.select).branches)
+            for key, selection in channel.selections.items():
+                wanted.extend(channel_expression(name, selection, key).branches)
         for classifier in config.classifiers:
             wanted.extend(classifier.decorrelate)
             if classifier.select is not None:
@@ -156,8 +156,8 @@ class Reading:
         return CachedReader(sample, recipe, cache)
 
 
-def channel_expression(name: str, select: str) -> Expression:
-    """The selection of a channel.
+def channel_expression(name: str, select: str, key: str = "select") -> Expression:
+    """The selection of a channel, or (by its key) the wider one around it.
 
     Raises:
         InputError: If it is not an expression; names the channel.
@@ -165,7 +165,7 @@ def channel_expression(name: str, select: str) -> Expression:
     try:
         return Expression(select)
     except InputError as error:
-        raise InputError(f"channels.{name}.select: {error}") from None
+        raise InputError(f"channels.{name}.{key}: {error}") from None
 
 
 def classifier_expression(name: str, select: str) -> Expression:

@@ -24,6 +24,7 @@ from darksieve.workflow.point_report import PICTURES, working_points_section
 from darksieve.workflow.published_report import PICTURE as PUBLISHED_PICTURE
 from darksieve.workflow.published_report import published_sections
 from darksieve.workflow.scan_pictures import draw_excesses, draw_spectra
+from darksieve.workflow.sidebands import sideband_table
 from darksieve.workflow.tuning_report import tuning_documents, tuning_tables
 from darksieve.workflow.understanding import (
     draw_understanding,
@@ -170,7 +171,10 @@ def _samples(context: Context) -> ReportSection:
         Link(f"samples/{p.name}", f"samples/{p.name}")
         for p in sorted((context.run / "samples").glob("*.json"))
     ]
-    tables = [table, *_multiplicities(context), *tables_of_weights(_json(context, "metrics.json"))]
+    metrics = _json(context, "metrics.json")
+    tables = [table, *_multiplicities(context), *tables_of_weights(metrics)]
+    if metrics.get("sidebands"):
+        tables.append(sideband_table(metrics["sidebands"]))
     return ReportSection("samples", paragraphs=paragraphs, tables=tables, links=links)
 
 

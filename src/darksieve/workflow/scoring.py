@@ -37,11 +37,12 @@ from darksieve.workflow.correcting import describe_corrections, identity_of_fact
 from darksieve.workflow.fitting import fit_classifier
 from darksieve.workflow.reading import Reading, channel_expression
 from darksieve.workflow.samples import identity_of_inputs, read_simulation, simulated_names
+from darksieve.workflow.sidebands import with_sidebands
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
 
 log = logging.getLogger("darksieve")
-METRICS_FORMAT = "darksieve-metrics/2"  # what metrics.json tells: an earlier one is written anew
+METRICS_FORMAT = "darksieve-metrics/3"  # what metrics.json tells: an earlier one is written anew
 
 
 def features_of(config: SearchConfig, classifier: ClassifierConfig) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ class Simulation:
         counts = self._counts.setdefault(sample, {})
         counted = self.multiplicities.setdefault(sample, {})
         for name, mask in taken.items():
-            chosen |= mask
+            chosen |= mask | self._beside(name, events, passing[name])
             before, passed, best = counts.get(name, (0, 0, 0))
             rows = passing[name]
             counts[name] = (before + len(events), passed + int(rows.sum()), best + int(mask.sum()))
@@ -156,19 +157,47 @@ class Simulation:
         best = self.best
         return masks if best is None else {name: best.choose(events, rows) for name, rows in masks.items()}
 
+    def _beside(self, name: str, events: Events, selected: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Candidates of a channel's sideband: of the wider selection and not of its own, shape (n,)."""
+        channel = self.context.config.channels[name]
+        if channel.sideband is None:
+            return np.zeros(len(events), dtype=bool)
+        mask = channel_expression(name, channel.sideband, "sideband").select(events.columns) & ~selected
+        if channel.period is not None:
+            mask &= events.in_period(channel.period)
+        return mask if self.best is None else self.best.choose(events, mask)
+
+    def sideband_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:
+        """Channel -> which candidates its sideband takes, of each event the best where that is asked."""
+        selected = self.selected_by_channel(events)
+        return {name: self._beside(name, events, mask) for name, mask in selected.items()}
+
+    def training_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:
+        """Channel -> which candidates teach its classifiers: its own and those of its sideband."""
+        beside = self.sideband_masks(events)
+        return {name: mask | beside[name] for name, mask in self.channel_masks(events).items()}
+
     def scores(self, events: Events, bundles: Mapping[str, Bundle]) -> dict[str, NDArray[np.float32]]:
-        """Classifier -> out-of-fold scores of the candidates of its channels, NaN for all others."""
-        config, masks = self.context.config, self.channel_masks(events)
+        """Classifier -> out-of-fold scores of the candidates that its channels or their sidebands take.
+
+        NaN for all others.
+        """
+        config, masks = self.context.config, self.training_masks(events)
         return {
             c.name: score_where_it_applies(bundles[c.name], events, applies_to(config, c, masks))
             for c in config.classifiers
         }
 
-    def table(self, events: Events, scores: Mapping[str, NDArray[np.float32]]) -> CandidateTable:
-        """Candidates of every channel with their scores."""
+    def table(
+        self,
+        events: Events,
+        scores: Mapping[str, NDArray[np.float32]],
+        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+    ) -> CandidateTable:
+        """Candidates that every channel takes, with their scores; or those of other masks by channel."""
         config = self.context.config
         names = tuple(config.channels)
-        masks = self.channel_masks(events)
+        masks = self.channel_masks(events) if masks is None else masks
         return join(
             table_of_channel(
                 events,
@@ -192,7 +221,10 @@ class Simulation:
             identity_of_factors(self.reading.corrections),
             {name: period.model_dump(mode="json") for name, period in config.periods.items()},
             config.candidates.model_dump(mode="json"),
-            {name: [channel.select, channel.period] for name, channel in config.channels.items()},
+            {
+                name: [*channel.selections.items(), channel.period]
+                for name, channel in config.channels.items()
+            },
             config.beams if isinstance(config.beams, str) else config.beams.model_dump(),
             config.event_key,
             [*self.reading.columns, *self.reading.families],
@@ -223,7 +255,7 @@ def train_classifier(context: Context, simulation: Simulation, classifier: Class
         path = bundle_path(context, classifier)
         checkpoints = context.run / "checkpoints" / classifier.name / sha256_of_json(identity)[:16]
         everything = simulation.events
-        rows, steps = training_rows(context, everything, simulation.channel_masks(everything), classifier)
+        rows, steps = training_rows(context, everything, simulation.training_masks(everything), classifier)
         events = everything if rows.all() else select_rows(everything, rows, context.run.path)
         record.facts["candidates_to_train_on"] = steps
         for i, sample in enumerate(events.samples):
@@ -290,15 +322,20 @@ def score_candidates(context: Context, simulation: Simulation) -> None:
         events = simulation.events
         bundles = {c.name: Bundle.load(bundle_path(context, c)) for c in config.classifiers}
         scores = simulation.scores(events, bundles)
+        taken = np.logical_or.reduce(list(simulation.channel_masks(events).values()))
         entries = {
-            name: _write_scores(context, bundle, events, scores[name], record)
+            name: _write_scores(context, bundle, events, np.where(taken, scores[name], np.nan), record)
             for name, bundle in bundles.items()
         }
-        weights = describe_weights(events, scan_windows(config), simulation.policy_effects)
+        of_channels = events if taken.all() else events.select(np.flatnonzero(taken))
+        weights = describe_weights(of_channels, scan_windows(config), simulation.policy_effects)
         metrics: dict[str, Any] = {"classifiers": entries, "weights": weights}
         if simulation.reading.corrections:
             metrics["corrections"] = describe_corrections(events, simulation.reading.corrections)
         table = simulation.table(events, scores)
+        if any(channel.sideband is not None for channel in config.channels.values()):
+            beside = simulation.table(events, scores, simulation.sideband_masks(events))
+            table, metrics["sidebands"] = with_sidebands(config, table, beside)
         for name, entry in entries.items():
             _add_spurious_signals(context, table, name, entry["sculpting"])
         write_json(context.run / "metrics.json", metrics)

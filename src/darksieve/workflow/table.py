@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +94,10 @@ class CandidateTable:
             self.sample_names, self.channel_names, **columns,
             scores=scores, bins=bins, variables=variables, families=families,
         )  # fmt: skip
+
+    def with_weight(self, weight: NDArray[np.float64]) -> CandidateTable:
+        """The same candidates with other weights, shape (n,)."""
+        return replace(self, weight=weight)
 
     def of_channel(self, name: str) -> CandidateTable:
         """The rows of one channel."""

@@ -138,7 +138,7 @@ def _problem(context: Context, classifier: ClassifierConfig, space: SearchSpace)
     for earlier in earlier_classifiers(config, classifier):
         train_classifier(context, simulation, earlier)
     everything = simulation.events
-    masks = simulation.channel_masks(everything)
+    masks = simulation.training_masks(everything)
     rows, _ = training_rows(context, everything, masks, classifier)
     kept = np.flatnonzero(rows)
     if len(kept) > config.memory.max_candidates:

@@ -48,11 +48,11 @@ def understand_classifiers(context: Context, simulation: Simulation) -> None:
         for classifier in config.classifiers:
             events = simulation.events
             masks = simulation.channel_masks(events)
-            rows, _ = training_rows(context, events, masks, classifier)
+            rows, _ = training_rows(context, events, simulation.training_masks(events), classifier)
             learnt = np.flatnonzero(rows)
-            some = learnt[_sampled(events.select(learnt))]
-            own_masks = {name: mask[some] for name, mask in masks.items()}
-            sampled = _with_all_weight(events.select(some), events, learnt)
+            inside = np.logical_or.reduce(list(masks.values()))[learnt]
+            sampled, kept = _sampled(events.select(learnt), inside)
+            own_masks = {name: mask[learnt[kept]] for name, mask in masks.items()}
             document["classifiers"][classifier.name] = _understand(context, sampled, own_masks, classifier)
         write_json(context.run / DOCUMENT, document)
         record.wrote(context.run / DOCUMENT)
@@ -63,24 +63,25 @@ def understand_classifiers(context: Context, simulation: Simulation) -> None:
         context.stage("understand", [FORMAT, trained, MAX_ROWS, scan, config.confidence_level], work)
 
 
-def _sampled(events: Events) -> NDArray[np.intp]:
-    """Rows of at most ``MAX_ROWS`` of each class, by the hash of their event."""
-    parts, label = [], events.label
-    for value in (0, 1):
-        rows = np.flatnonzero((label == value) & (events.weight > 0))
-        parts.append(rows[np.argsort(events.key[rows], kind="stable")[:MAX_ROWS]])
-    return np.sort(np.concatenate(parts))
+def _sampled(events: Events, inside: NDArray[np.bool_]) -> tuple[Events, NDArray[np.intp]]:
+    """At most ``MAX_ROWS`` of each class, by the hash of their event, and their rows.
 
-
-def _with_all_weight(some: Events, events: Events, learnt: NDArray[np.intp]) -> Events:
-    """The sampled events with the weight of all: limits depend on it."""
-    weight = some.weight.copy()
+    Candidates of channels come before those of sidebands; each part keeps the weight of all of it, since
+    limits depend on it.
+    """
+    parts, factor, label = [], np.ones(len(events)), events.label
     for value in (0, 1):
-        whole = events.weight[learnt][events.label[learnt] == value].sum()
-        own = some.label == value
-        if own.any():
-            weight[own] *= whole / weight[own].sum()
-    return some.with_weight(weight)
+        left = MAX_ROWS
+        for part in (inside, ~inside):
+            rows = np.flatnonzero((label == value) & (events.weight > 0) & part)
+            kept = rows[np.argsort(events.key[rows], kind="stable")[:left]]
+            if len(kept):
+                factor[kept] = events.weight[rows].sum() / events.weight[kept].sum()
+            left -= len(kept)
+            parts.append(kept)
+    some = np.sort(np.concatenate(parts))
+    sampled = events.select(some)
+    return sampled.with_weight(sampled.weight * factor[some]), some
 
 
 def _understand(
@@ -131,12 +132,16 @@ def _understand(
             else None
         ),
         "overtraining": _overtraining(bundle, some, label, context.config.seed),
-        "leakage": _leakage(context, bundle, some, watched),
+        "leakage": _leakage(context, bundle, some, watched, classifier),
     }
 
 
 def _leakage(
-    context: Context, bundle: Bundle, events: Events, variables: Sequence[str]
+    context: Context,
+    bundle: Bundle,
+    events: Events,
+    variables: Sequence[str],
+    classifier: ClassifierConfig,
 ) -> list[dict[str, Any]]:
     """What the features tell of each variable that is scanned or fitted; said aloud where it is much.
 
@@ -164,13 +169,15 @@ def _leakage(
             log.warning(
                 "classifier %s: its features tell %s in background (rank correlation %.2f ± %.2f of a"
                 " regression, on other events); a cut on its score may carve a peak or an edge; the most by"
-                " themselves: %s; leave them out, or name %s in decorrelate",
+                " themselves: %s; %s",
                 bundle.name,
                 variable,
                 leakage.together,
                 leakage.error,
                 named,
-                variable,
+                "what decorrelation left of it is in the report's spurious signals"
+                if variable in classifier.decorrelate
+                else f"leave them out, or name {variable} in decorrelate",
             )
     return found
 
