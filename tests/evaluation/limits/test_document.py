@@ -204,7 +204,7 @@ def test_a_file_that_is_no_json_or_is_not_there_is_an_input_error(tmp_path):
         SearchModel.load(tmp_path / "t.json")
 
 
-def test_a_scan_of_1300_points_in_four_channels_loads_in_two_seconds(tmp_path):
+def test_a_scan_of_1300_points_in_four_channels_takes_two_seconds_of_a_core_to_load(tmp_path):
     document = changed()
     edges = np.linspace(0, 2000, 5001).tolist()
     data = {"edges": edges, "counts": [3.0] * 5000}
@@ -216,6 +216,7 @@ def test_a_scan_of_1300_points_in_four_channels_loads_in_two_seconds(tmp_path):
         for i in range(1300)
     ]
     (tmp_path / "s.json").write_text(json.dumps(document))
-    start = time.perf_counter()
-    SearchModel.load(tmp_path / "s.json")
-    assert time.perf_counter() - start < 2
+    start = time.process_time()
+    model = SearchModel.load(tmp_path / "s.json")
+    assert time.process_time() - start < 2
+    assert len(model.points) == 1300
