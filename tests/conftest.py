@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 
-# Two workers take files in this order, one after the other: they begin with what takes longest, so that none
-# waits for the other at the end, and in a fresh clone each compiles kernels that the other then finds.
+# Two workers take files in this order, one after the other. They begin with kernels that the other then finds
+# compiled, which counts in a fresh clone; then comes what takes longest, so that none waits at the end.
 FIRST = (
-    "test_gamma_alp_search.py",
-    "test_foreign_b_searches.py",
-    "test_foreign_search.py",
-    "test_kaon_search.py",
-    "test_photon_set_search.py",
-    "test_invisible_search.py",
-    "evaluation/limits/test_coverage.py",
     "evaluation/limits/test_engine.py",
     "datasets/simulation/bfactory/test_reconstruction.py",
     "evaluation/limits/test_histfactory.py",
     "datasets/simulation/photons/test_measurement.py",
     "evaluation/limits/test_toys.py",
     "datasets/features/test_event_shapes.py",
+    "test_gamma_alp_search.py",
+    "test_foreign_b_searches.py",
+    "test_foreign_search.py",
+    "test_kaon_search.py",
+    "test_invisible_search.py",
+    "evaluation/limits/test_coverage.py",
+    "test_tuning.py",
 )
 
 
