@@ -43,18 +43,18 @@ def config(**changes):
 def test_the_coupling_ties_the_decays_and_the_fits_beside_it_have_parameters_of_their_own():
     first, plus, star = fits_of(config())
     assert (first.reference, plus.reference, star.reference) == ("K+", "K+", "K*+")
-    assert first.ratio("K+") is None
+    assert first.ratio(config().channels["kplus"]) is None
     mass = np.array([1.0, 2.0])
     expected = couplings.alp_branching_fraction("K*+", mass, 1e-5)
     expected /= couplings.alp_branching_fraction("K+", mass, 1e-5)
-    np.testing.assert_allclose(first.ratio("K*+")(mass), expected)
-    assert star.ratio("K*+") is None
+    np.testing.assert_allclose(first.ratio(config().channels["kstar"])(mass), expected)
+    assert star.ratio(config().channels["kstar"]) is None
 
 
 def test_one_branching_fraction_for_all_channels_has_no_reference():
     (fit,) = fits_of(config(interpretation={"parameter": "branching_fraction"}))
     assert fit.reference is None
-    assert fit.ratio("K*+") is None
+    assert fit.ratio(config().channels["kstar"]) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_one_branching_fraction_for_all_channels_has_no_reference():
             "did you mean 'kplus'",
         ),
         (
-            {"interpretation": {"parameter": "cross_section", "also": {"x": {"channels": ["kplus"]}}}},
+            {"interpretation": {"parameter": "signal_events", "also": {"x": {"channels": ["kplus"]}}}},
             "goes with",
         ),
     ],

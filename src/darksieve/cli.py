@@ -44,6 +44,7 @@ class Method(StrEnum):
     ASYMPTOTIC = "asymptotic"
     EXACT = "exact"
     TOYS = "toys"
+    MARGINAL = "marginal"
 
 
 class TestStatistic(StrEnum):

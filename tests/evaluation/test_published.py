@@ -28,7 +28,7 @@ def test_both_searches_are_packaged_with_all_bins():
 
 def test_ranges_are_those_of_the_abstracts_and_say_what_makes_the_difference():
     ranges = published_ranges()
-    assert set(ranges) == {"belle_2025_k_alp", "belle_2026_h_invisible"}
+    assert set(ranges) == {"belle_2025_k_alp", "belle_2026_h_invisible", "belle2_2025_dark_higgs"}
     assert (ranges["belle_2025_k_alp"].lowest, ranges["belle_2025_k_alp"].highest) == (3e-6, 3e-5)
     assert (ranges["belle_2026_h_invisible"].lowest, ranges["belle_2026_h_invisible"].highest) == (1e-6, 1e-4)
     for one in [*ranges.values(), *map(published_limits, published_names())]:

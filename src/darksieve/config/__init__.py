@@ -7,13 +7,20 @@ from darksieve.config.candidates import BestConfig, CandidatesConfig, PairingsCo
 from darksieve.config.classifiers import ClassifierConfig, DecorrelationConfig
 from darksieve.config.fields import CustomBeams
 from darksieve.config.interpolation import InterpolationConfig
-from darksieve.config.interpretation import FitConfig, InterpretationConfig
+from darksieve.config.interpretation import DarkSectorConfig, FitConfig, InterpretationConfig
 from darksieve.config.peaks import PeakConfig, PeaksConfig
 from darksieve.config.resources import CacheConfig, MemoryConfig, TrackingConfig
-from darksieve.config.samples import CorrectionConfig, InjectConfig, PseudoDataConfig, SampleConfig
+from darksieve.config.samples import (
+    CorrectionConfig,
+    InjectConfig,
+    LifetimeConfig,
+    PseudoDataConfig,
+    SampleConfig,
+)
 from darksieve.config.scan import (
     BackgroundConfig,
     ChannelConfig,
+    CountingConfig,
     NamedNuisanceConfig,
     NuisancesConfig,
     ScanConfig,
@@ -30,12 +37,15 @@ __all__ = [
     "ChannelConfig",
     "ClassifierConfig",
     "CorrectionConfig",
+    "CountingConfig",
     "CustomBeams",
+    "DarkSectorConfig",
     "DecorrelationConfig",
     "FitConfig",
     "InjectConfig",
     "InterpolationConfig",
     "InterpretationConfig",
+    "LifetimeConfig",
     "MemoryConfig",
     "NamedNuisanceConfig",
     "NuisancesConfig",

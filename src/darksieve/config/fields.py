@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -32,6 +32,7 @@ def _known_hadron(name: str) -> str:
 
 
 Hadron = Annotated[str, AfterValidator(_known_hadron)]
+FinalState = Literal["mumu", "pipi", "KK"]
 
 
 class Section(BaseModel):

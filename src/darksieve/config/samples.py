@@ -10,6 +10,24 @@ from darksieve.config.fields import Fraction, Interval, Name, NonNegative, Posit
 from darksieve.config.peaks import PeaksConfig
 
 
+class LifetimeConfig(Section):
+    """Proper decay lengths of a signal, from which its efficiency at any lifetime follows by weights.
+
+    ``length``: the branch with the true proper decay length c·t in cm. ``generated_cm``: the smallest and the
+    largest mean cτ that was generated, flat in the logarithm between; equal where it was one.
+    """
+
+    length: str
+    generated_cm: tuple[Positive, Positive]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LifetimeConfig:
+        low, high = self.generated_cm
+        if low > high:
+            raise ValueError(f"generated_cm goes from {low:g} to {high:g} cm: give the smaller one first")
+        return self
+
+
 class SampleConfig(Section):
     """One sample: files of the user's own, or events of a packaged generator.
 
@@ -31,6 +49,7 @@ class SampleConfig(Section):
     n_generated: Annotated[int, Field(gt=0)] | dict[float, Annotated[int, Field(gt=0)]] | None = None
     mass: float | str | None = None
     mass_range: Interval | None = None
+    lifetime: LifetimeConfig | None = None
     weight: str | None = None
     peaking: bool | PeaksConfig = False
     non_finite: Literal["error", "drop", "keep"] = "error"
@@ -44,6 +63,8 @@ class SampleConfig(Section):
             raise ValueError("settings belong to simulate: NAME; this sample has files")
         if self.peaking and self.role != "background":
             raise ValueError(f"peaking is for backgrounds; the role of this sample is {self.role}")
+        if self.lifetime is not None and self.role != "signal":
+            raise ValueError(f"lifetime is for signals; the role of this sample is {self.role}")
         return self
 
     @property

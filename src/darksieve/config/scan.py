@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from darksieve.config.fields import Fraction, Hadron, Interval, Name, NonNegative, Positive, Section
+from darksieve.config.fields import (
+    FinalState,
+    Fraction,
+    Hadron,
+    Interval,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+)
 
 
 class BackgroundConfig(Section):
@@ -15,6 +24,29 @@ class BackgroundConfig(Section):
     family: Literal["chebyshev", "bernstein", "exponential", "power"] = "chebyshev"
     order: Annotated[int, Field(ge=0, le=6)] = 3
     window_sigma: Positive = 20.0
+
+
+class CountingConfig(Section):
+    """Counting in windows, where next to no background is expected, instead of fitting it.
+
+    What is counted lies within ``window_sigma`` resolutions of the mass. The background there is the average
+    of the simulation over the least interval with ``events`` effective events, at most ``average_sigma``
+    resolutions to each side; ``uncertainty`` is relative, beside its statistical error.
+    """
+
+    window_sigma: Positive = 2.0
+    average_sigma: Positive = 20.0
+    events: Positive = 10.0
+    uncertainty: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CountingConfig:
+        if self.average_sigma < self.window_sigma:
+            raise ValueError(
+                f"average_sigma is {self.average_sigma:g}, window_sigma {self.window_sigma:g}: the average is"
+                " over the window or more"
+            )
+        return self
 
 
 class ChannelConfig(Section):
@@ -29,6 +61,7 @@ class ChannelConfig(Section):
     n_parents: Positive | None = None
     secondary_fraction: Fraction = 1.0
     hadron: Hadron | None = None
+    final_state: FinalState | None = None
     range: Interval | None = None
     observable: str | None = None
     background: BackgroundConfig | None = None
@@ -74,7 +107,10 @@ class NuisancesConfig(Section):
 
 
 class ScanConfig(Section):
-    """The mass hypotheses and the model that is fitted at each."""
+    """The mass hypotheses and the model that is fitted at each.
+
+    With ``ctau_cm``, mean proper decay lengths in cm, the scan is repeated with the efficiency of each.
+    """
 
     observable: str
     range: Interval
@@ -82,8 +118,10 @@ class ScanConfig(Section):
     masses: Annotated[list[float], Field(min_length=1)] | None = None
     vetoes: list[Interval] = Field(default_factory=list)
     background: BackgroundConfig = BackgroundConfig()
+    counting: CountingConfig | None = None
     nuisances: NuisancesConfig = NuisancesConfig()
-    method: Literal["auto", "asymptotic", "exact", "toys"] = "auto"
+    ctau_cm: Annotated[list[Positive], Field(min_length=1)] | None = None
+    method: Literal["auto", "asymptotic", "exact", "toys", "marginal"] = "auto"
     bins_per_sigma: Annotated[int, Field(ge=1, le=60)] = 6
     toys: Annotated[int, Field(ge=100)] = 10000
 
@@ -94,4 +132,22 @@ class ScanConfig(Section):
         outside = [m for m in self.masses or [] if not self.range[0] <= m <= self.range[1]]
         if outside:
             raise ValueError(f"masses {outside} lie outside range {list(self.range)}")
+        if self.ctau_cm is not None and len(set(self.ctau_cm)) < len(self.ctau_cm):
+            raise ValueError(f"ctau_cm {self.ctau_cm} names a lifetime twice")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_have_no_shape(self) -> ScanConfig:
+        if self.counting is None:
+            if self.method == "marginal":
+                raise ValueError("method 'marginal' is for counts; give counting: {}")
+            return self
+        for name in ("width", "scale_sigma", "spurious_signal"):
+            if getattr(self.nuisances, name):
+                raise ValueError(f"nuisances.{name} has no say where scan.counting counts; leave it out")
+        if self.method in ("asymptotic", "exact"):
+            raise ValueError(
+                f"method {self.method!r} does not answer counts with uncertain backgrounds; say marginal,"
+                " or auto for toys"
+            )
         return self

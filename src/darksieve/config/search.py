@@ -141,12 +141,56 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _interpretation_has_what_it_needs(self) -> SearchConfig:
-        wanted_of = {"branching_fraction": ("n_parents",), "g_aW": ("n_parents", "hadron")}
+        wanted_of = {
+            "branching_fraction": ("n_parents",),
+            "g_aW": ("n_parents", "hadron"),
+            "sin_theta": ("final_state",),
+        }
         for key in wanted_of.get(self.interpretation.parameter, ()):
             missing = [name for name, channel in self.channels.items() if getattr(channel, key) is None]
             if missing:
                 name = self.interpretation.parameter
                 raise ValueError(f"interpretation.parameter {name!r} needs {key} in channels {missing}")
+        if self.interpretation.parameter == "sin_theta":
+            self._check_sin_theta()
+        elif any(channel.final_state for channel in self.channels.values()):
+            raise ValueError("channels.*.final_state goes with interpretation.parameter: sin_theta")
+        return self
+
+    def _check_sin_theta(self) -> None:
+        """What the region in mass and mixing is made from is there: lifetimes, and each channel alone."""
+        if self.scan.ctau_cm is None:
+            raise ValueError("interpretation.parameter 'sin_theta' needs scan.ctau_cm: the mixing sets cτ")
+        if self.classifiers and self.working_points.kind != "threshold":
+            raise ValueError("interpretation.parameter 'sin_theta' needs working_points.kind: threshold")
+        alone = {tuple(part.channels) for part in self.interpretation.also.values()}
+        missing = [name for name in self.channels if (name,) not in alone]
+        if missing:
+            raise ValueError(
+                f"interpretation.also: sin_theta needs a fit of each channel alone, and {missing} have none"
+            )
+
+    @model_validator(mode="after")
+    def _lifetimes_were_generated(self) -> SearchConfig:
+        for name, sample in self.samples.items():
+            if sample.role != "signal":
+                continue
+            if self.scan.ctau_cm is None:
+                if sample.lifetime is not None:
+                    raise ValueError(f"samples.{name}.lifetime has no say without scan.ctau_cm")
+                continue
+            if sample.lifetime is None:
+                raise ValueError(
+                    f"samples.{name} needs its lifetime: scan.ctau_cm asks for the efficiency at each, which"
+                    " follows from true decay lengths; write {length: BRANCH, generated_cm: [low, high]}"
+                )
+            low, high = sample.lifetime.generated_cm
+            outside = [ctau for ctau in self.scan.ctau_cm if not low <= ctau <= high]
+            if outside:
+                raise ValueError(
+                    f"scan.ctau_cm: {outside[0]:g} cm is outside what samples.{name} has, {low:g} to"
+                    f" {high:g} cm; generate a wider range"
+                )
         return self
 
     @model_validator(mode="after")
@@ -170,8 +214,8 @@ class SearchConfig(Section):
             if unknown:
                 hint = nearest(unknown[0], self.channels)
                 raise ValueError(f"interpretation.also.{name}: there is no channel {unknown[0]!r}{hint}")
-            if self.linear_parameter[0] != "branching_fraction":
-                raise ValueError("interpretation.also goes with parameter: branching_fraction or g_aW")
+            if self.linear_parameter[0] == "signal events":
+                raise ValueError("interpretation.also goes with a cross section or a branching fraction")
         return self
 
     @model_validator(mode="after")
@@ -218,6 +262,7 @@ class SearchConfig(Section):
         return {
             "cross_section": ("cross_section", "fb"),
             "g_agammagamma": ("cross_section", "fb"),
+            "sin_theta": ("cross_section", "fb"),
             "branching_fraction": ("branching_fraction", "1"),
             "g_aW": ("branching_fraction", "1"),
             "signal_events": ("signal events", "1"),

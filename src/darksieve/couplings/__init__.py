@@ -34,6 +34,13 @@ from darksieve.couplings.dark_higgs import (
     sin_theta_from_decay_length,
     sin_theta_from_lepton_width,
 )
+from darksieve.couplings.dark_higgs_widths import (
+    DarkHiggsWidths,
+    dark_higgs_branching_fraction,
+    dark_higgs_ctau_cm,
+    dark_higgs_widths,
+    dark_higgsstrahlung_cross_section_fb,
+)
 from darksieve.couplings.flight import (
     alp_decay_length_mm,
     alp_flight_length_mm,
@@ -58,6 +65,7 @@ __all__ = [
     "LEPTON_MASSES",
     "TAU_MASS",
     "BDecay",
+    "DarkHiggsWidths",
     "QuarkTransition",
     "alp_branching_fraction",
     "alp_cross_section_fb",
@@ -66,8 +74,12 @@ __all__ = [
     "alp_photon_width",
     "axial_form_factor_b_to_kstar",
     "b_decay",
+    "dark_higgs_branching_fraction",
+    "dark_higgs_ctau_cm",
     "dark_higgs_decay_length_mm",
     "dark_higgs_lepton_width",
+    "dark_higgs_widths",
+    "dark_higgsstrahlung_cross_section_fb",
     "flight_length_mm",
     "g_aW_from_branching_fraction",
     "g_aW_with_flight",

@@ -260,7 +260,7 @@ def make_channels(
                 name=name if n_categories == 1 else f"{name}_{c}",
                 shape=shapes[c],
                 sigma=common.sigma,
-                efficiency=_of_category(efficiency, c),
+                efficiency=of_category(efficiency, c),
                 yield_per_efficiency=yield_per_efficiency,
                 edges=common.edges,
                 sums=sums,
@@ -350,5 +350,6 @@ def _near(mass: NDArray, mass_range: Interval | None) -> NDArray[np.bool_]:
     return (mass >= mass_range[0] - margin) & (mass <= mass_range[1] + margin)
 
 
-def _of_category(efficiency: SignalEfficiency, category: int) -> Callable[[NDArray], NDArray]:
+def of_category(efficiency: SignalEfficiency, category: int) -> Callable[[NDArray], NDArray]:
+    """Efficiency of one category as a function of mass."""
     return lambda masses: efficiency(masses)[category - 1]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from darksieve.errors import InputError
 from darksieve.evaluation.background_model import Family, WindowBackgrounds, expected_counts, fit_windows
 from darksieve.evaluation.correction_sizes import Sizes
+from darksieve.evaluation.counting_windows import CountingChoice, counting_entries
 from darksieve.evaluation.crystal_ball import CrystalBall
 from darksieve.evaluation.limits.document import FORMAT, SearchModel
 from darksieve.evaluation.scan_grid import Interval, Resolution, ScanWindows, place_windows
@@ -111,6 +112,7 @@ class ScanChannel:
         sizes: Masses, shape (n,), to relative changes of the signal yield, shape (n,), for one standard
             deviation of nuisances that channels and masses share; None for none.
         modelled: Whether ``sums`` are a model, since simulation is too thin to count.
+        event_weight: Data events that one simulated background event stands for; 0 where unknown.
     """
 
     name: str
@@ -129,6 +131,7 @@ class ScanChannel:
     selection: str = ""
     sizes: Callable[[ArrayLike], Sizes] | None = None
     modelled: bool = False
+    event_weight: float = 0.0
 
     @property
     def expected_counts(self) -> NDArray[np.float64]:
@@ -157,6 +160,7 @@ def build_search_model(
     background: BackgroundChoice | None = None,
     uncertainties: Uncertainties | None = None,
     vetoes: Sequence[Interval] = (),
+    counting: CountingChoice | None = None,
 ) -> SearchModel:
     """The search document of a scan: windows, signals, expected backgrounds, nuisances, and data if there
     are any.
@@ -170,6 +174,7 @@ def build_search_model(
         uncertainties: Sizes of the nuisances; none where absent.
         vetoes: Mass intervals in GeV that are left out: hypotheses inside have the status "vetoed", bins that
             touch them are in no fit.
+        counting: How windows are counted in; None to fit them.
 
     Returns:
         The document, whose windows are whole bins of the channels' edges.
@@ -195,7 +200,11 @@ def build_search_model(
         seen = np.flatnonzero(channel.sees(masses) & ~vetoed)
         if seen.size:
             choice = channel.background or background
-            entries = _channel_entries(channel, masses[seen], choice, vetoes, sizes.spurious_signal)
+            _refuse_without_signal(channel, masses[seen])
+            if counting is None:
+                entries = _channel_entries(channel, masses[seen], choice, vetoes, sizes.spurious_signal)
+            else:
+                entries = counting_entries(channel, masses[seen], counting, vetoes)
             own = {
                 o.name: o.of_selection(channel.selection) for o in sizes.named if channel.selection in o.sizes
             }
@@ -211,7 +220,10 @@ def build_search_model(
         {
             "format": FORMAT,
             "parameter": {"name": parameter[0], "unit": parameter[1]},
-            "channels": [_channel_head(channel, channel.background or background) for channel in channels],
+            "channels": [
+                _channel_head(channel, None if counting else channel.background or background)
+                for channel in channels
+            ],
             "points": points,
             "nuisances": [
                 *_nuisances(sizes, channels),
@@ -251,17 +263,28 @@ def point_labels(masses: ArrayLike) -> list[str]:
     raise InputError("two mass hypotheses are equal; give each once")
 
 
-def _channel_head(channel: ScanChannel, choice: BackgroundChoice) -> dict[str, Any]:
+def _channel_head(channel: ScanChannel, choice: BackgroundChoice | None) -> dict[str, Any]:
     data: dict[str, Any] = {"edges": channel.edges.tolist()}
     if channel.counts is not None:
         data["counts"] = [float(n) for n in channel.counts]
-    return {"name": channel.name, "data": data, "background": _family(choice)}
+    head = {"name": channel.name, "data": data}
+    return head if choice is None else head | {"background": _family(choice)}
 
 
 def _family(choice: BackgroundChoice) -> dict[str, Any]:
     if choice.family in ("exponential", "power"):
         return {"family": choice.family}
     return {"family": choice.family, "order": choice.order}
+
+
+def _refuse_without_signal(channel: ScanChannel, masses: NDArray) -> None:
+    low, high = channel.shape.mass_range
+    outside = (masses < low - 1e-6) | (masses > high + 1e-6)
+    if outside.any():
+        raise InputError(
+            f"channel {channel.name}: mass {masses[outside][0]:.6g} GeV lies outside the simulated signal,"
+            f" which covers {low:.6g} to {high:.6g} GeV; simulate more, or change scan.range"
+        )
 
 
 def _channel_entries(
@@ -272,13 +295,6 @@ def _channel_entries(
     spurious_signal: float = 0.0,
 ) -> list[dict[str, Any] | None]:
     """What the document says of this channel at each of these masses; None where it has no signal."""
-    low, high = channel.shape.mass_range
-    outside = (masses < low - 1e-6) | (masses > high + 1e-6)
-    if outside.any():
-        raise InputError(
-            f"channel {channel.name}: mass {masses[outside][0]:.6g} GeV lies outside the simulated signal,"
-            f" which covers {low:.6g} to {high:.6g} GeV; simulate more, or change scan.range"
-        )
     windows = place_windows(
         masses,
         channel.sigma,

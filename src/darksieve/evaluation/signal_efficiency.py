@@ -207,11 +207,12 @@ def fit_signal_efficiency(
     index = (category[kept] - 1) * n_points + points.point[kept]
     shape = (n_categories, n_points)
     values = np.bincount(index, weight[kept], n_categories * n_points).reshape(shape) / points.widths
-    row_weight = np.bincount(points.point, weight, n_points) / np.maximum(
-        np.bincount(points.point, minlength=n_points), 1
-    )  # mean weight of a row at each point
-    typical = float(weight[kept].mean())
-    row_weight = np.where(row_weight > 0, row_weight, typical) / points.widths
+    # what one effective row weighs at each point
+    totals = np.bincount(points.point, weight, n_points)
+    row_weight = np.bincount(points.point, weight**2, n_points) / np.where(totals > 0, totals, 1.0)
+    typical = float((weight[kept] ** 2).sum() / max(weight[kept].sum(), 1e-300))
+    # rows that weigh next to nothing tell no more than that there is no efficiency
+    row_weight = np.where(row_weight > 1e-6 * typical, row_weight, typical) / points.widths
     max_order = min(_MAX_ORDER, n_points - 1 if n_points < 4 else max(n_points // 2 - 1, 2))
     fits = [
         _fit(points, values, row_weight, coordinate, order)

@@ -13,6 +13,7 @@ from darksieve.errors import InputError
 from darksieve.evaluation.limits.answer import InterruptedScanError, answer_documents
 from darksieve.evaluation.limits.curve import LimitCurve
 from darksieve.evaluation.limits.document import SearchModel
+from darksieve.evaluation.limits.point_answers import MethodChoice
 from darksieve.progress import bar, say
 
 
@@ -21,7 +22,7 @@ def limits_of_documents(
     output: Path,
     *,
     confidence_level: float,
-    method: Literal["auto", "asymptotic", "exact", "toys"],
+    method: MethodChoice,
     n_toys: int,
     cls_at: float | None,
     test_statistic: Literal["qtilde", "q"],

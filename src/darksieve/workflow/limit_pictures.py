@@ -33,8 +33,9 @@ def draw_limit_pictures(pictures: Pictures) -> PublishedComparison | None:
     known = None if published is None else published_limits(published)
     points = [known] if known is not None and known.parameter == name else []
     label = AXIS.get(name, name) + ("" if unit == "1" else f" [{unit}]")
-    if fits_of(config)[0].reference is not None:
-        label += f" of B → {fits_of(config)[0].reference} a"
+    first = fits_of(config)[0]
+    label += "" if first.reference is None else f" of B → {first.reference} a"
+    label += "" if first.ctau_cm is None else f", cτ = {first.ctau_cm:g} cm"
     pictures.keep(
         "limits",
         brazil_band.draw_limits(
@@ -137,7 +138,9 @@ def _draw_other_fits(pictures: Pictures) -> None:
         good = np.isfinite(curve.masses) & np.isfinite(curve.expected())
         if not good.any():
             continue
-        decay = f", {fit.name} alone" if fit.reference is None else f" of B → {fit.reference} a"
+        decay = f", {fit.part} alone" if fit.reference is None else f" of B → {fit.reference} a"
+        decay += "" if fit.ctau_cm is None else f", cτ = {fit.ctau_cm:g} cm"
+        name, unit = pictures.config.linear_parameter
         pictures.keep(
             fit.file_name("limits", ""),
             brazil_band.draw_limits(
@@ -145,8 +148,8 @@ def _draw_other_fits(pictures: Pictures) -> None:
                 np.stack([curve.expected(level)[good] for level in range(-2, 3)]),
                 observed=None if pictures.blind else curve.values("observed")[good],
                 confidence_level=pictures.config.confidence_level,
-                y_label=f"Upper limit on the branching fraction{decay}",
-                unit="1",
+                y_label=f"Upper limit on the {AXIS[name]}{decay}" + ("" if unit == "1" else f" [{unit}]"),
+                unit=unit,
                 stamp=pictures.stamp(),
                 axis=pictures.axis,
                 tails=_tails(curve, good),

@@ -32,7 +32,7 @@ from darksieve.training.folds_training import score_table
 from darksieve.workflow.cascade import bundle_path
 from darksieve.workflow.categorising import load_choice
 from darksieve.workflow.context import Context
-from darksieve.workflow.fit_document import document_of_fit
+from darksieve.workflow.fit_document import channels_of, document_of_fit
 from darksieve.workflow.fits import fits_of
 from darksieve.workflow.peaking import known_peaks, whole_peaks
 from darksieve.workflow.samples import (
@@ -186,8 +186,8 @@ def _count(
 
 def _channels_of_search(context: Context, inputs: list[ScanInputs]) -> dict[str, ScanChannel]:
     """Channels of the fit that the search is about, by name."""
-    pairs = ((given.name, channel) for given in inputs for channel in given.channels)
-    return {channel.name: channel for channel in fits_of(context.config)[0].select(context.config, pairs)}
+    fit = fits_of(context.config)[0]
+    return {channel.name: channel for channel in fit.select(context.config, channels_of(fit, inputs))}
 
 
 def _draw(context: Context, inputs: list[ScanInputs]) -> PseudoData:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from darksieve.atomic import write_json
 from darksieve.config import SearchConfig
+from darksieve.datasets.folds import choice_fold_of
 from darksieve.errors import InputError
 from darksieve.evaluation.objectives import Objective, make_objective
 from darksieve.evaluation.search_building import in_vetoes
@@ -57,6 +58,33 @@ class ChannelScores:
         self.mass = table.mass
         self.observable = np.sqrt(np.maximum(table.observable, 0)) if squared else table.observable
         self.score = table.score
+
+
+def channels_to_choose_in(config: SearchConfig, table: CandidateTable) -> tuple[str, ...]:
+    """Channels whose threshold can be chosen: every fold of the choice has simulated background to judge.
+
+    The others keep every candidate: with so little background no threshold is worth its loss of signal. Where
+    score categories are asked for all channels are named, and the choice says what it lacks.
+    """
+    there = channels_with_background(table)
+    if config.working_points.kind != "threshold":
+        return there
+    n_folds, out = config.working_points.folds, []
+    for name in there:
+        rows = (table.channel == table.channel_names.index(name)) & table.is_background & (table.weight > 0)
+        n_found = len(np.unique(choice_fold_of(table.key[rows], n_folds)))
+        if n_found == n_folds:
+            out.append(name)
+            continue
+        log.warning(
+            "channel %s: its simulated background, %d candidates, is in %d of %d folds: no threshold can be"
+            " chosen, and every candidate is kept",
+            name,
+            int(rows.sum()),
+            n_found,
+            n_folds,
+        )
+    return tuple(out)
 
 
 def _warn_of_channels_left_out(table: CandidateTable) -> None:
@@ -202,10 +230,10 @@ def _document(
     }
     if not (config.classifiers or wanted.rectangular):
         return document
-    parts = {
-        channel: _channel_choice(context, table, channel, shapes[channel], masses)
-        for channel in channels_with_background(table)
-    }
+    used = channels_to_choose_in(config, table) if config.classifiers else channels_with_background(table)
+    parts = {channel: _channel_choice(context, table, channel, shapes[channel], masses) for channel in used}
+    if not parts:
+        return document
     if not config.classifiers:
         uncut = {
             channel: choices_of(part.chooser, part.table, None, None, part.unit_yield, wanted.rectangular)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from darksieve.config import SearchConfig
+from darksieve.config import SampleConfig, SearchConfig
 from darksieve.datasets.cache import Cache
 from darksieve.datasets.cached_reader import CachedReader
 from darksieve.datasets.candidates import PairingRecipe
@@ -64,9 +64,9 @@ class Reading:
 
     @cached_property
     def families(self) -> tuple[str, ...]:
-        """Branches that tell the peaks of a sample apart; only such samples have them."""
-        given = [sample.peaks for sample in self.config.samples.values()]
-        return tuple(dict.fromkeys(peaks.by for peaks in given if peaks is not None))
+        """Branches that only some samples have: what tells their peaks apart, true decay lengths."""
+        names = [_own_branch(sample) for sample in self.config.samples.values()]
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
     @cached_property
     def corrections(self) -> tuple[SearchCorrection, ...]:
@@ -109,8 +109,9 @@ class Reading:
         if sample.role is Role.SIGNAL and self.truth is not None:
             more.append(self.truth)
         own = config.samples.get(sample.name)
-        if own is not None and own.peaks is not None:
-            more.append(own.peaks.by)
+        own_branch = None if own is None else _own_branch(own)
+        if own_branch is not None:
+            more.append(own_branch)
         luminosity_fb = config.luminosity_fb
         if sample.period is not None:
             luminosity_fb = config.periods[sample.period].luminosity_fb
@@ -154,6 +155,13 @@ class Reading:
         """The same through a cache."""
         recipe = self.recipe(sample, may_be_empty=may_be_empty, whole_events=whole_events)
         return CachedReader(sample, recipe, cache)
+
+
+def _own_branch(sample: SampleConfig) -> str | None:
+    """The branch that a sample has beside those of all samples."""
+    if sample.lifetime is not None:
+        return sample.lifetime.length
+    return None if sample.peaks is None else sample.peaks.by
 
 
 def channel_expression(name: str, select: str, key: str = "select") -> Expression:

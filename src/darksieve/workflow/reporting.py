@@ -16,6 +16,8 @@ from darksieve.workflow.context import Context, facts_of_run
 from darksieve.workflow.controls import control_tables, draw_controls
 from darksieve.workflow.interpolating import STAGE as INTERPOLATE
 from darksieve.workflow.interpolating import interpolation_sections
+from darksieve.workflow.lifetime_pictures import PICTURES as LIFETIME_PICTURES
+from darksieve.workflow.lifetime_pictures import draw_lifetimes, mixing_section
 from darksieve.workflow.limit_pictures import draw_limit_pictures
 from darksieve.workflow.peak_report import peak_tables
 from darksieve.workflow.pictures import Pictures
@@ -52,6 +54,7 @@ def write_run_report(context: Context) -> None:
         draw_classifiers(pictures)
         draw_understanding(pictures)
         draw_controls(pictures)
+        draw_lifetimes(pictures)
         points = _json(context, "working_points.json")
         draw_point_pictures(pictures, points)
         sections = [
@@ -62,6 +65,7 @@ def write_run_report(context: Context) -> None:
             *interpolation_sections(context, pictures),
             working_points_section(points, _figures(pictures, *PICTURES)),
             _limits(context, pictures),
+            *mixing_section(pictures, _figures(pictures, *LIFETIME_PICTURES)),
             *published_sections(context, compared, _figures(pictures, PUBLISHED_PICTURE)),
             *(simulation_sections(context, pictures) if simulated else []),
             _provenance(context),

@@ -20,9 +20,10 @@ from darksieve.workflow.categorising import load_points
 from darksieve.workflow.channels import background_choice, uncertainties_of
 from darksieve.workflow.context import Context
 from darksieve.workflow.correcting import identity_of_variations, load_corrections
-from darksieve.workflow.fit_document import document_of_fit
+from darksieve.workflow.fit_document import channels_of, document_of_fit
 from darksieve.workflow.fits import Fit, fits_of
 from darksieve.workflow.interpreting import interpret
+from darksieve.workflow.mixing import interpret_mixing
 from darksieve.workflow.observing import DATA_SCORES, PSEUDO_DATA, draws_events, observe, simulate_pseudo_data
 from darksieve.workflow.samples import identity_of_inputs
 from darksieve.workflow.scan_inputs import ScanInputs, scan_inputs
@@ -45,11 +46,11 @@ def scan(context: Context, simulation: Simulation) -> None:
         config.scan.model_dump(mode="json"),
         config.confidence_level,
         config.interpretation.model_dump(
-            mode="json", include={"parameter", "also", "prompt_mm", "fold_flight"}
+            mode="json", include={"parameter", "also", "prompt_mm", "fold_flight", "dark_sector"}
         ),
-        {name: channel.hadron for name, channel in config.channels.items()},
+        {name: [channel.hadron, channel.final_state] for name, channel in config.channels.items()},
         {
-            name: sample.model_dump(mode="json", include={"peaking"})
+            name: sample.model_dump(mode="json", include={"peaking", "lifetime"})
             for name, sample in config.samples.items()
         },
         config.seed,
@@ -76,7 +77,11 @@ def scan(context: Context, simulation: Simulation) -> None:
         fits = [fit for fit in fits_of(config) if present & set(fit.channels)]
         curves = {fit.name: _fit(context, fit, inputs, counts, masses, record) for fit in fits}
         curve = curves[None]
-        write_json(context.run / "interpretation.json", interpret(config, curve, context.beams.sqrt_s))
+        if config.interpretation.parameter == "sin_theta":
+            interpretation = interpret_mixing(context, inputs, curves)
+        else:
+            interpretation = interpret(config, curve, context.beams.sqrt_s)
+        write_json(context.run / "interpretation.json", interpretation)
         label = None if observed is None else observed.label
         injection = None
         if observed is not None and observed.injection is not None:
@@ -111,8 +116,8 @@ def _fit(
             progress=progress,
         )
     points = load_points(context)
-    if points:
-        pairs = ((given.name, channel) for given in inputs for channel in given.channels)
+    if points and config.scan.counting is None:  # counts have no tail that the fit leans on
+        pairs = channels_of(fit, inputs)
         full = FullLimit(
             confidence_level=config.confidence_level,
             background=background_choice(config.scan.background),
@@ -120,7 +125,8 @@ def _fit(
         )
         spread = tail_spread_of(fit.select(config, pairs), points, masses, full.shortcut())
         curve = with_tails(curve, masses, spread)
-    _warn_of_empty_windows(fit, model)
+    if config.scan.ctau_cm is None or fit.ctau_cm == config.scan.ctau_cm[0]:  # the others lack the same
+        _warn_of_empty_windows(fit, model)
     paths = [context.run / fit.file_name(*name) for name in (("search", ".json"), *LIMIT_FILES)]
     model.save(paths[0])
     for path in paths[1:]:

@@ -53,3 +53,9 @@ def test_splitting_into_a_better_category_tightens_the_limit():
 def test_yields_that_make_no_sense_are_refused(signal, background):
     with pytest.raises(ValueError, match="finite and not negative"):
         expected_limits_counting(signal, background)
+
+
+def test_hardly_any_signal_beside_a_bin_without_background_changes_no_limit():
+    # Q = 2 μ s where no background is expected: μ = 1.96²/(2 s) at 95 %
+    found = expected_limits_counting([[4.8e-20, 1.6e-115]], [[0.0, 7.7e-151]])
+    assert found[0] == pytest.approx(1.959964**2 / 2 / 4.8e-20, rel=1e-6)

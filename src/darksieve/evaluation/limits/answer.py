@@ -9,8 +9,15 @@ from darksieve.errors import InputError
 from darksieve.evaluation.limits.curve import LimitCurve, LimitPoint
 from darksieve.evaluation.limits.document import SearchModel
 from darksieve.evaluation.limits.interpolation import parse_interpolation
+from darksieve.evaluation.limits.marginal_answer import answer_marginally, check_marginal_search
 from darksieve.evaluation.limits.point_answers import AUTO_THRESHOLD, Asked, MethodChoice
-from darksieve.evaluation.limits.questions import Document, Question, common_parameter, read_questions
+from darksieve.evaluation.limits.questions import (
+    Document,
+    Question,
+    common_lifetime,
+    common_parameter,
+    read_questions,
+)
 from darksieve.evaluation.limits.search_answer import answer_search, check_exact_search
 from darksieve.evaluation.limits.workspace_answer import answer_workspace, check_exact_workspace
 
@@ -49,7 +56,7 @@ def answer_documents(
         confidence_level: Of the CLs limits.
         method: ``auto`` answers with exact or toy CLs where fewer than ``threshold`` background events are
             expected within ±2σ and keeps the asymptotic numbers beside them; or ``asymptotic``, ``exact``,
-            ``toys``.
+            ``toys``; or ``marginal``: counts enumerated, their nuisances averaged over.
         n_toys: Toys per hypothesis of a point, where toys are used, spread over the strengths that are
             tried; more are thrown near the observed limit until its error is below 2 %.
         cls_at: Strength at which CLs is wanted, too.
@@ -81,6 +88,13 @@ def answer_documents(
                 check_exact_search(question.model, question.source)
             else:
                 check_exact_workspace(question.model, question.source)
+    if method == "marginal":
+        for question in questions:
+            if not isinstance(question.model, SearchModel):
+                raise InputError(
+                    f"{question.source}: marginal limits are for search documents; use --method toys"
+                )
+            check_marginal_search(question.model, question.source)
     empty = LimitCurve(
         confidence_level=confidence_level,
         asimov="nominal" if questions[0].blind else "postfit",
@@ -88,6 +102,7 @@ def answer_documents(
         test_statistic=test_statistic,
         cls_at=cls_at,
         parameter=common_parameter(questions),
+        ctau_cm=common_lifetime(questions),
     )
     labels = [label for question in questions for label in question.labels]
     n_points = len(labels)
@@ -115,7 +130,9 @@ def answer_documents(
 def _answers(
     question: Question, asked: Asked, index: int, skip: frozenset[str]
 ) -> Iterator[list[LimitPoint]]:
-    if isinstance(question.model, SearchModel):
+    if isinstance(question.model, SearchModel) and asked.method == "marginal":
+        yield from answer_marginally(question.model, question.labels, asked, skip=skip)
+    elif isinstance(question.model, SearchModel):
         yield from answer_search(question.model, question.labels, asked, stream=index, skip=skip)
     elif question.labels[0] not in skip:
         yield [answer_workspace(question.model, question.labels[0], asked, stream=index)]

@@ -54,9 +54,12 @@ def _solve_counting(signal, background, target, limits):
     for i in range(n_problems):
         information = 0.0
         straight = 0.0
+        alone = 0.0  # signal in bins without background
         for j in range(n_bins):
             if background[i, j] > 0.0:
                 information += signal[i, j] ** 2 / background[i, j]
+            else:
+                alone += signal[i, j]
             straight += signal[i, j]
         if straight <= 0.0:
             for k in range(n_levels):
@@ -64,9 +67,9 @@ def _solve_counting(signal, background, target, limits):
             continue
         for k in range(n_levels):
             root = target[k]
-            # Q ≤ 2μΣs and Q ≤ μ²Σs²/b: both give a strength below the solution
+            # Q ≤ 2μΣs and, with background in every bin, Q ≤ μ²Σs²/b: both give a strength below the solution
             mu = 0.5 * root * root / straight
-            if information > 0.0:
+            if information > 0.0 and alone == 0.0:
                 mu = max(mu, root / math.sqrt(information))
             for _ in range(60):
                 q = 0.0

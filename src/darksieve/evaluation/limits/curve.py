@@ -21,7 +21,7 @@ from darksieve.evaluation.limits.files import read_json
 from darksieve.evaluation.limits.parts import Part
 
 Status = Literal["converged", "converged_by_minuit", "failed", "vetoed", "no_signal"]
-Method = Literal["asymptotic", "exact", "toys"]
+Method = Literal["asymptotic", "exact", "toys", "marginal"]
 BAND_KEYS = {
     "sigma": ("-2", "-1", "0", "1", "2"),
     "quantile": ("2.5%", "16%", "50%", "84%", "97.5%"),
@@ -108,7 +108,10 @@ class GlobalExcess(GlobalEstimate):
 
 
 class LimitCurve(Part):
-    """Limits of a scan, sorted by mass; frozen, can be saved, loaded and merged."""
+    """Limits of a scan, sorted by mass; frozen, can be saved, loaded and merged.
+
+    ``ctau_cm``: mean proper decay length in cm of what is searched for, where the signal is that of one.
+    """
 
     format: Literal["darksieve-limits/1"] = "darksieve-limits/1"
     confidence_level: float = Field(gt=0, lt=1)
@@ -117,6 +120,7 @@ class LimitCurve(Part):
     test_statistic: Literal["qtilde", "q"] = "qtilde"
     cls_at: float | None = None
     parameter: Parameter = Parameter()
+    ctau_cm: float | None = None
     points: tuple[LimitPoint, ...] = ()
     global_: GlobalExcess | None = Field(default=None, alias="global")
 
@@ -174,7 +178,15 @@ class LimitCurve(Part):
         Raises:
             InputError: If the curves answer different questions (confidence level, parameter, bands …).
         """
-        for name in ("confidence_level", "asimov", "bands", "test_statistic", "cls_at", "parameter"):
+        for name in (
+            "confidence_level",
+            "asimov",
+            "bands",
+            "test_statistic",
+            "cls_at",
+            "parameter",
+            "ctau_cm",
+        ):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise InputError(f"limits that differ in {name} cannot be merged: {mine!r} and {theirs!r}")
@@ -189,8 +201,9 @@ class LimitCurve(Part):
     def to_json(self) -> dict[str, Any]:
         """The curve as plain JSON types: documented keys always, extra ones where they say something."""
         document = self.model_dump(mode="json", by_alias=True)
-        if self.cls_at is None:
-            del document["cls_at"]
+        for name in ("cls_at", "ctau_cm"):
+            if document[name] is None:
+                del document[name]
         for point in document["points"]:
             point["expected"] = point["expected"] or dict.fromkeys(self.band_keys)
         document["points"] = [_trimmed(point, _POINT_KEYS) for point in document["points"]]
@@ -238,6 +251,8 @@ class LimitCurve(Part):
         }
         if self.cls_at is not None:
             constant["cls_at"] = self.cls_at
+        if self.ctau_cm is not None:
+            constant["ctau_cm"] = self.ctau_cm
         columns = ["label", "mass", "observed", *(f"expected_{key}" for key in self.band_keys), "best_fit"]
         columns += ["best_fit_error_low", "best_fit_error_high", "p0", "significance", "method", "status"]
         if self.cls_at is not None:
@@ -276,6 +291,7 @@ class LimitCurve(Part):
                     "bands": bands,
                     "test_statistic": first["test_statistic"],
                     "cls_at": _number(first.get("cls_at")),
+                    "ctau_cm": _number(first.get("ctau_cm")),
                     "parameter": {"name": first["parameter"], "unit": first["unit"]},
                     "points": [_point_of_row(row, BAND_KEYS[bands]) for row in rows],
                 },

@@ -25,6 +25,7 @@ from darksieve.evaluation.limits.components import (
     FittedBackground,
     GaussianSignal,
     KnownBackground,
+    NonNegative,
     OneSlopeBackground,
     Peaking,
     PolynomialBackground,
@@ -126,6 +127,7 @@ class SearchModel(Part):
     format: Literal["darksieve-search/1"]
     schema_: str | None = Field(default=None, alias="$schema")
     parameter: Parameter = Parameter()
+    ctau_cm: NonNegative | None = None  # of what is searched for, where the signal is of one lifetime
     channels: tuple[Channel, ...]
     points: tuple[Point, ...]
     nuisances: tuple[Nuisance, ...] = ()

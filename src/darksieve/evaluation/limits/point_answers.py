@@ -21,7 +21,7 @@ from darksieve.evaluation.limits.counting import (
 from darksieve.evaluation.limits.curve import BAND_KEYS, LimitPoint, Numbers
 from darksieve.evaluation.limits.toy_limits import N_STRENGTHS, ToySource, toy_cls, toy_limits
 
-MethodChoice = Literal["auto", "asymptotic", "exact", "toys"]
+MethodChoice = Literal["auto", "asymptotic", "exact", "toys", "marginal"]
 AUTO_THRESHOLD = 30.0  # background events within ±2σ
 
 

@@ -156,3 +156,11 @@ def common_parameter(questions: Sequence[Question]) -> Parameter:
     names = {question.parameter.name for question in questions}
     unit = questions[0].parameter.unit
     return Parameter(name=names.pop() if len(names) == 1 else "signal strength", unit=unit)
+
+
+def common_lifetime(questions: Sequence[Question]) -> float | None:
+    """cτ in cm of what all documents search for; None where they do not say, or differ."""
+    found = {
+        question.model.ctau_cm if isinstance(question.model, SearchModel) else None for question in questions
+    }
+    return found.pop() if len(found) == 1 else None

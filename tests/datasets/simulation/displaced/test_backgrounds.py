@@ -100,7 +100,10 @@ def test_spectra_have_the_mean_momenta_of_pythia(mass, temperature, mean):
     assert drawn.mean() == pytest.approx(mean, rel=0.02 + 4 * 0.75 / 200)
 
 
-@pytest.mark.parametrize("process", BACKGROUNDS)
+BESIDE_PHOTON = [name for name in BACKGROUNDS if name != "displaced_kshort_pair"]
+
+
+@pytest.mark.parametrize("process", BESIDE_PHOTON)
 def test_rates_are_products_of_the_config(process):
     settings = DisplacedSettings()
     source = background_source(process, settings)
@@ -129,3 +132,16 @@ def test_kshort_pairs_come_from_the_collision_when_told_so():
     record, _ = proper_lengths(pairs)
     np.testing.assert_allclose(record, lengths, rtol=1e-9)
     assert mean == 2.6844
+
+
+def test_pairs_of_kshorts_have_two_vertices_of_the_same_lifetime_and_the_rate_of_ordered_pairs():
+    source = background_source("displaced_kshort_pair", DisplacedSettings())
+    # 0.467 K_S per event, 69.2 % of them to ππ, independent of each other; 3.69 nb
+    assert source.cross_section_fb == pytest.approx(3.69e6 * (0.467 * 0.692) ** 2)
+    events = source.generate(np.random.default_rng(5), N)
+    for pairs in (events.hprime, events.chi2):
+        lengths, masses = proper_lengths(pairs)
+        assert lengths.mean() == pytest.approx(2.6844, abs=4 * 2.6844 / np.sqrt(N))
+        np.testing.assert_allclose(masses, 0.497611, rtol=1e-9)
+    correlation = np.corrcoef(*events.proper_lengths.T)[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(N)

@@ -1,4 +1,4 @@
-"""Backgrounds: something with a vertex in a hadronic event, beside a photon that converts.
+"""Backgrounds: something with a vertex in a hadronic event, beside a photon that converts or another vertex.
 
 Momenta come from parametrised spectra, not from an event generator (see ``Spectra``).
 """
@@ -159,6 +159,39 @@ def dzero_rate(spectra: Spectra) -> float:
     return spectra.upsilon_fb * spectra.dzero_number * spectra.dzero_to_kpipi0
 
 
+def kshort_pair_rate(spectra: Spectra) -> float:
+    """The same of ordered pairs of K_S → π+π-: either may be taken for h'."""
+    return spectra.continuum_fb * (spectra.kshort_number * spectra.kshort_to_pions) ** 2
+
+
+@dataclass(frozen=True)
+class KshortPairSource:
+    """Two K_S → π+π- of one continuum event, the second of which is taken for χ2 → χ1 e+e-.
+
+    The cross section is that of candidates; the particles of an event are taken as independent.
+    """
+
+    settings: DisplacedSettings
+
+    @property
+    def cross_section_fb(self) -> float:
+        return kshort_pair_rate(self.settings.spectra)
+
+    def generate(self, rng: np.random.Generator, n: int) -> TrueEvents:
+        """Events with one candidate each."""
+        start = collision_points(rng, self.settings, n)
+        first, first_lengths, mean = kshorts(rng, self.settings, start)
+        second, second_lengths, _ = kshorts(rng, self.settings, start)
+        return TrueEvents(
+            hprime=first,
+            chi2=second,
+            rest=rest_of_event(rng, self.settings, first, second.momenta.sum(axis=1)),
+            proper_lengths=np.stack([first_lengths, second_lengths], axis=1),
+            mean_lengths=np.full((n, 2), mean),
+            masses=np.full(n, np.nan),
+        )
+
+
 @dataclass(frozen=True)
 class HadronicSource:
     """Pairs of one kind in hadronic events, each with a photon of the same event that converts.
@@ -201,24 +234,32 @@ class HadronicSource:
         return TrueEvents(
             hprime=pairs,
             chi2=conversion,
-            rest=self._rest(rng, pairs, photons),
+            rest=rest_of_event(rng, settings, pairs, photons),
             proper_lengths=np.stack([lengths, none], axis=1),
             mean_lengths=np.stack([np.full(n, mean), none], axis=1),
             masses=none,
         )
 
-    def _rest(self, rng: np.random.Generator, pairs: TruePairs, photons: Floats) -> Rest:
-        """Most of what is left of the collision's energy, roughly balancing the momenta; illustrative."""
-        n, spectra, beams = len(photons), self.settings.spectra, self.settings.beams
-        used = beams.to_cms(pairs.momenta.sum(axis=1) + photons)
-        left = np.maximum(beams.sqrt_s - used[:, 3], 0.0)
-        # a beta distribution of the given mean that vanishes at 0 and 1
-        mean = min(max(spectra.rest_energy, 0.01), 0.99)
-        energy = left * rng.beta(8 * mean, 8 * (1 - mean), n)
-        missing = (left - energy) * np.cbrt(rng.random(n))
-        space = -used[:, :3] - missing[:, None] * direction(*uniform_sphere(rng, n))
-        size = np.linalg.norm(space, axis=1)
-        shrink = np.minimum(1.0, energy / np.maximum(size, 1e-12))
-        tracks = rng.poisson(spectra.rest_tracks, n).astype(np.int32)
-        neutral = energy * rng.beta(2, 4, n)
-        return Rest(np.concatenate([shrink[:, None] * space, energy[:, None]], axis=1), tracks, neutral)
+
+def rest_of_event(
+    rng: np.random.Generator, settings: DisplacedSettings, pairs: TruePairs, others: Floats
+) -> Rest:
+    """Most of what is left of the collision's energy, roughly balancing the momenta; illustrative.
+
+    Args:
+        pairs: What is taken for h'.
+        others: Four-momenta of what is taken for χ2 in the laboratory, shape (n, 4).
+    """
+    n, spectra, beams = len(others), settings.spectra, settings.beams
+    used = beams.to_cms(pairs.momenta.sum(axis=1) + others)
+    left = np.maximum(beams.sqrt_s - used[:, 3], 0.0)
+    # a beta distribution of the given mean that vanishes at 0 and 1
+    mean = min(max(spectra.rest_energy, 0.01), 0.99)
+    energy = left * rng.beta(8 * mean, 8 * (1 - mean), n)
+    missing = (left - energy) * np.cbrt(rng.random(n))
+    space = -used[:, :3] - missing[:, None] * direction(*uniform_sphere(rng, n))
+    size = np.linalg.norm(space, axis=1)
+    shrink = np.minimum(1.0, energy / np.maximum(size, 1e-12))
+    tracks = rng.poisson(spectra.rest_tracks, n).astype(np.int32)
+    neutral = energy * rng.beta(2, 4, n)
+    return Rest(np.concatenate([shrink[:, None] * space, energy[:, None]], axis=1), tracks, neutral)

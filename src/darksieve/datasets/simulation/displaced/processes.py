@@ -11,6 +11,7 @@ import numpy as np
 from darksieve.datasets.events import Role
 from darksieve.datasets.simulation.displaced.backgrounds import (
     HadronicSource,
+    KshortPairSource,
     Pairs,
     dzero_rate,
     dzeros,
@@ -42,18 +43,34 @@ if TYPE_CHECKING:
 
 BLOCK = 20_000  # generated events of one random stream; changing it changes every sample
 
+Source = HadronicSource | KshortPairSource
+
+
+def _beside_photon(pairs: Pairs, rate: Callable[[Spectra], float]) -> Callable[[DisplacedSettings], Source]:
+    return lambda settings: HadronicSource(settings, pairs, rate(settings.spectra))
+
+
 # name: production number, description, particle of h' → x+x-
 SIGNALS: dict[str, tuple[int, str, int]] = {
     "dark_higgs_mumu": (801, "e+e- → h'(→μμ) A'(→χ1 χ2), χ2 → χ1 ee", MUON),
     "dark_higgs_pipi": (802, "e+e- → h'(→ππ) A'(→χ1 χ2), χ2 → χ1 ee", PION),
     "dark_higgs_kk": (803, "e+e- → h'(→KK) A'(→χ1 χ2), χ2 → χ1 ee", KAON),
 }
-# name: production number, description, pairs, rate
-BACKGROUNDS: dict[str, tuple[int, str, Pairs, Callable[[Spectra], float]]] = {
-    "displaced_kshort": (851, "K_S → ππ and a converted photon in continuum", kshorts, kshort_rate),
-    "displaced_lambda": (852, "Λ → pπ and a converted photon in continuum", lambdas, lambda_rate),
-    "displaced_prompt": (853, "two prompt pions, fake vertex; converted photon", prompt_pairs, prompt_rate),
-    "displaced_b_decay": (854, "D0 → Kππ0 of a B decay and a converted photon", dzeros, dzero_rate),
+# name: production number, description, what makes its source
+BACKGROUNDS: dict[str, tuple[int, str, Callable[[DisplacedSettings], Source]]] = {
+    "displaced_kshort": (
+        851, "K_S → ππ and a converted photon in continuum", _beside_photon(kshorts, kshort_rate),
+    ),
+    "displaced_lambda": (
+        852, "Λ → pπ and a converted photon in continuum", _beside_photon(lambdas, lambda_rate),
+    ),
+    "displaced_prompt": (
+        853, "two prompt pions, fake vertex; converted photon", _beside_photon(prompt_pairs, prompt_rate),
+    ),
+    "displaced_b_decay": (
+        854, "D0 → Kππ0 of a B decay and a converted photon", _beside_photon(dzeros, dzero_rate),
+    ),
+    "displaced_kshort_pair": (855, "two K_S → ππ in continuum, one taken for e+e-", KshortPairSource),
 }  # fmt: skip
 
 
@@ -89,10 +106,9 @@ class DisplacedPlan:
         return Block(keys | columns, n)
 
 
-def background_source(name: str, settings: DisplacedSettings) -> HadronicSource:
+def background_source(name: str, settings: DisplacedSettings) -> Source:
     """The generator of a background."""
-    _, _, pairs, rate = BACKGROUNDS[name]
-    return HadronicSource(settings, pairs, rate(settings.spectra))
+    return BACKGROUNDS[name][2](settings)
 
 
 def _settings(request: SampleRequest) -> DisplacedSettings:
@@ -135,6 +151,6 @@ DISPLACED_PROCESSES: tuple[Process, ...] = (
     ),
     *(
         Process(name, production, Role.BACKGROUND, description, DisplacedSettings, _plan_background, no_rows)
-        for name, (production, description, _, _) in BACKGROUNDS.items()
+        for name, (production, description, _) in BACKGROUNDS.items()
     ),
 )  # fmt: skip
