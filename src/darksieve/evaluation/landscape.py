@@ -18,6 +18,7 @@ from darksieve.evaluation.scored_rows import (
     efficiency_of_all,
     scored_rows,
 )
+from darksieve.evaluation.tails import Tails, middle_of
 from darksieve.evaluation.windows import Windows
 
 
@@ -31,9 +32,11 @@ class Landscape:
         threshold: Score of the cut, shape (n_masses, n_cuts).
         signal_efficiency: Absolute efficiency in the window, shape (n_masses, n_cuts).
         n_background: Expected events in the window, shape (n_masses, n_cuts).
-        effective_events: Of the simulated background that passes, shape (n_masses, n_cuts).
+        effective_events: Of the simulated background that passes, at most as many as are of the typical
+            weight (``telling_events``), shape (n_masses, n_cuts).
         value: What the objective says, shape (n_masses, n_cuts); NaN where fewer effective events pass
-            than asked.
+            than asked and there is no model.
+        is_modelled: Where the background is that of the score's tail, shape (n_masses, n_cuts).
     """
 
     masses: NDArray[np.float64]
@@ -43,6 +46,7 @@ class Landscape:
     n_background: NDArray[np.float64]
     effective_events: NDArray[np.float64]
     value: NDArray[np.float64]
+    is_modelled: NDArray[np.bool_]
 
     @property
     def best_cut(self) -> NDArray[np.int64]:
@@ -65,8 +69,11 @@ def cut_landscape(
     window_sigma: float = 20.0,
     background_order: int = 3,
     min_effective_events: float = 10.0,
+    tails: Tails | None = None,
 ) -> Landscape:
     """The landscape at all masses, in the plain counts of each window: nothing pooled, nothing smoothed.
+
+    Where too few events pass it is that of the score's tail, if that is given.
 
     Args:
         scores: As for ``choose_working_points``.
@@ -80,7 +87,8 @@ def cut_landscape(
         peak_sigma: Half width of the counting window in resolutions.
         window_sigma: Half width of the fit window.
         background_order: Order of the background polynomial.
-        min_effective_events: A cut that fewer background events pass is not judged.
+        min_effective_events: A cut that fewer background events pass is not judged by their count.
+        tails: Background beyond the simulation.
 
     Raises:
         InputError: As for ``choose_working_points``.
@@ -108,12 +116,22 @@ def cut_landscape(
     kept = quantiles.efficiencies[1:]
     signal = efficiency[:, None] * kept
     passing = effective_events(background, squares)
-    judged = passing >= min_effective_events
+    # the last cut keeps everything: its weight is the typical one (telling_events)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        typical = np.where(squares[:, -1:] > 0, background * background[:, -1:] / squares[:, -1:], 0.0)
+    passing = np.minimum(passing, typical)
+    counted = passing >= min_effective_events
+    modelled = np.zeros(counted.shape, bool)
+    if tails is not None:
+        modelled = ~counted & tails.is_near(masses)[:, None]
+        n_nodes = len(tails.table.masses)
+        of_tail = [middle_of(tails.by_family(np.full((n_nodes, 1), k), masses))[:, 0] for k in kept]
+        background = np.where(modelled, np.stack(of_tail, axis=1), background)
     # (n_cuts, n_masses, 1): the masses are the second last axis
     of_masses = objective_at(judge, masses)(signal.T[..., None], background.T[..., None]).T
-    value = np.where(judged, of_masses, np.nan)
+    value = np.where(counted | modelled, of_masses, np.nan)
     threshold = np.stack(
         [np.interp(masses, quantiles.mass_grid, level) for level in quantiles.scores[:, 1:].T], axis=1
     )
     threshold[:, -1] = -np.inf  # the last cut keeps everything
-    return Landscape(masses, kept, threshold, signal, background, passing, value)
+    return Landscape(masses, kept, threshold, signal, background, passing, value, modelled)

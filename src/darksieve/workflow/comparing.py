@@ -187,8 +187,10 @@ def landscape_entry(
     sigma = np.interp(masses, chooser.masses, chooser.half_width) / full_limit.peak_sigma
     found = cut_landscape(
         scores, masses, sigma, n_cuts=LANDSCAPE_CUTS, full_limit=full_limit, mass_range=chooser.mass_range,
-        peak_sigma=full_limit.peak_sigma,
+        peak_sigma=full_limit.peak_sigma, tails=chooser.tails,
     )  # fmt: skip
+    # the tightest cut that is counted at each mass: all below it are modelled
+    counted = np.where(found.is_modelled, np.inf, found.kept_signal).min(axis=1)
 
     def kept(choices: Sequence[Choice]) -> NDArray[np.float64]:
         return np.asarray(np.mean([choice.curves.edges(masses) for choice in choices], axis=0), np.float64)
@@ -197,6 +199,7 @@ def landscape_entry(
         "masses": masses.tolist(),
         "kept_signal": found.kept_signal.tolist(),
         "expected_limit": [_numbers(row / unit_yield, 5) for row in found.value],
+        "modelled_below": [float(min(share, 1.0)) for share in counted],
         "threshold": kept(thresholds)[:, 0].tolist(),
         "categories": kept(categories).tolist(),
     }

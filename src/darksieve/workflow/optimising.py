@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("darksieve")
 
-FORMAT = "darksieve-run-working-points/5"
+FORMAT = "darksieve-run-working-points/6"
 N_BOOTSTRAP = 25  # an error is known to 14 %
 CATEGORIES_COMPARED = 4  # that a threshold is compared with
 

@@ -72,6 +72,7 @@ def draw_choices(
             landscape["kept_signal"],
             np.array([_numbers(row) for row in landscape["expected_limit"]]),
             stamp=stamp,
+            modelled_below=landscape["modelled_below"],
             threshold=landscape["threshold"],
             categories=landscape["categories"],
             axis=axis,

@@ -40,6 +40,7 @@ def draw_landscape(
     limits: ArrayLike,
     *,
     stamp: Stamp,
+    modelled_below: ArrayLike | None = None,
     threshold: ArrayLike | None = None,
     categories: ArrayLike | None = None,
     axis: MassAxis = MASS_AXIS,
@@ -51,6 +52,7 @@ def draw_landscape(
         kept_signal: Share of the signal that a cut keeps, ascending to 1, shape (n_cuts,).
         limits: Expected limits, NaN where too few simulated events pass, shape (n, n_cuts).
         stamp: What stands above the axes.
+        modelled_below: Share below which the background is that of a tail beyond the simulation, shape (n,).
         threshold: Share that the chosen threshold keeps, shape (n,).
         categories: Shares above the edges of the categories, shape (n, n_categories).
         axis: The axis of masses, with the ranges that are not searched.
@@ -85,6 +87,19 @@ def draw_landscape(
         "expected_limit": values.ravel(),
         "over_the_best": relative.ravel(),
     }
+    if modelled_below is not None:
+        line = as_floats(modelled_below, "modelled below", points.shape)
+        table["modelled_below"] = np.repeat(line, len(kept))
+        if (line > kept[0]).any():
+            axes.fill_between(
+                points, 0, line, facecolor="none", edgecolor="white", alpha=0.45, hatch="///", linewidth=0,
+                step="mid",
+            )  # fmt: skip
+            axes.step(points, line, where="mid", color="white", linewidth=1.6)
+            axes.step(
+                points, line, where="mid", color=INK, linewidth=0.8, linestyle="-.",
+                label="hatched: beyond the simulation",
+            )  # fmt: skip
     if threshold is not None:
         line = as_floats(threshold, "threshold", points.shape)
         table["chosen_threshold"] = np.repeat(line, len(kept))
@@ -98,7 +113,7 @@ def draw_landscape(
             x, y = with_gaps(points, line, gaps)
             label = "edges of the categories" if j == 0 else None
             axes.plot(x, y, color=BLUE, linewidth=1.4, linestyle=":", label=label)
-    axes.set_ylim(0.0, 1.17)  # the legend stands above
+    axes.set_ylim(0.0, 1.17 if modelled_below is None else 1.24)  # the legend stands above
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_ylabel("Share of the signal that a cut keeps")
     axis.scale_axes(axes, points)
