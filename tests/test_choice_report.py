@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darksieve.evaluation.choice_order import judge_order
-from darksieve.workflow.choice_report import NOT_KNOWN, choice_tables, order_facts, verdicts
+from darksieve.workflow.choice_report import NOT_KNOWN, choice_tables, verdicts
 
 MASSES = [0.5, 1.0, 1.5]
 LIMITS = {
@@ -67,10 +67,11 @@ def test_log_and_report_name_what_fails_with_its_mass_and_what_is_not_known():
     assert "ratio 1.200, at 1 GeV" in order
     assert unknown_warns
     assert unknown == f"channel a: rectangular cuts: {NOT_KNOWN} at 1 of 3 masses"
-    (fact,) = order_facts(found).values()
-    assert fact in order
-    (holds, text), _ = verdicts(document(together=True, channels={"a": entry([0.5, 1.0, 0.9])}))
-    assert not holds
+    (row,) = choice_tables(found)[0].rows
+    assert row[:4] == ["channel a: threshold by mass no worse than global threshold (Punzi)", "FAILS", 3, 1]
+    assert row[5:7] == [1.0, 1]
+    (warns, text), _ = verdicts(document(together=True, channels={"a": entry([0.5, 1.01, 0.9])}))
+    assert not warns
     assert "holds within errors at 3 masses" in text
 
 
@@ -83,3 +84,9 @@ def test_an_order_is_claimed_only_where_cuts_were_chosen_for_it():
         disclaims = {title: "no order is claimed" in t.note for title, t in by_mass.items()}
         assert disclaims["all channels together"] is not together
         assert disclaims["channel a"] is disclaims["channel b"] is together
+
+
+def test_a_choice_that_is_better_everywhere_is_said_to_be():
+    (holds, text), _ = verdicts(document(together=True, channels={"a": entry([0.5, 0.8, 0.9])}))
+    assert not holds
+    assert text.endswith("holds within errors: nowhere worse at 3 masses")

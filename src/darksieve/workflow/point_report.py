@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from darksieve.evaluation.report import Cell, Figure, Link, ReportSection, Table
-from darksieve.workflow.choice_report import choice_tables, order_facts, short_error
+from darksieve.workflow.choice_report import choice_tables, short_error
 
 N_ROWS = 16  # masses in a table
 PICTURES = (
@@ -55,7 +55,6 @@ def working_points_section(document: Mapping[str, Any], figures: Sequence[Figure
     for channel, entry in document["sculpting"].items():
         tables.append(_sculpting(channel, entry))
         facts[f"{channel}: spurious signal"] = _verdict(entry)
-    facts |= order_facts(document)
     links = [Link("working_points.json", "working_points.json")]
     return ReportSection(
         "working_points", paragraphs=paragraphs, facts=facts, tables=tables, figures=figures, links=links
