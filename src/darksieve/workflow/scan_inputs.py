@@ -126,7 +126,7 @@ def _inputs_of(
         candidates.weight[signal],
         candidates.category[signal],
         n_categories,
-        mass_range=flat_mass_range(context),
+        mass_range=flat_mass_range(context, candidates.sample[signal]),
     )
     channels = make_channels(
         candidates,
@@ -174,7 +174,7 @@ def efficiency_at(
         weight[signal],
         candidates.category[signal],
         n_categories,
-        mass_range=flat_mass_range(context),
+        mass_range=flat_mass_range(context, candidates.sample[signal]),
     )
 
 
@@ -226,14 +226,17 @@ def _typical_weight(candidates: ScanCandidates) -> float:
     return float(np.sum(weight**2) / np.sum(weight)) if weight.any() else 0.0
 
 
-def flat_mass_range(context: Context) -> tuple[float, float] | None:
-    """Range of the flat signal samples together; None if masses are discrete."""
+def flat_mass_range(context: Context, samples: NDArray[np.str_]) -> tuple[float, float] | None:
+    """Range of the flat signal samples that these rows come from; None if masses are discrete.
+
+    A channel that sees one final state takes the range of that one's sample: below its threshold another
+    sample says nothing of it.
+    """
     ranges = []
-    for name, sample in context.config.samples.items():
-        if sample.role == "signal":
-            made = described_sample(context, name)
-            if made.mass_range is not None:
-                ranges.append(made.mass_range)
+    for name in np.unique(samples):
+        made = described_sample(context, str(name))
+        if made.mass_range is not None:
+            ranges.append(made.mass_range)
     if not ranges:
         return None
     return min(low for low, _ in ranges), max(high for _, high in ranges)
