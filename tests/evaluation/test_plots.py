@@ -475,3 +475,8 @@ def test_the_spread_between_tails_is_drawn_where_it_is_worth_it_and_written():
     nothing = example_limits(tails=np.full((2, len(SEARCHED)), np.nan))
     assert not artists(nothing, "tails")
     assert "tail_low_fb" not in nothing.table
+
+
+def test_p_values_of_windows_without_an_event_are_drawn():
+    drawing = draw_p_values([0.3, 0.7, 1.2], [1.0, 1.0, 1.0], stamp=STAMP)
+    np.testing.assert_array_equal(drawing.table["p0"], 1.0)

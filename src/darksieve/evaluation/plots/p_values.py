@@ -86,7 +86,7 @@ def draw_p_values(
     gaps = axis.gaps
     values[is_vetoed(points, gaps)] = np.nan
     significance = norm.isf(values)
-    known = np.isfinite(values)
+    known = np.isfinite(values) & np.isfinite(significance)  # counts without an event have p0 = 1
     largest = float(np.max(significance[known])) if np.any(known) else 0.0
     n_lines = max(3, int(np.ceil(largest + 0.5)))
 
