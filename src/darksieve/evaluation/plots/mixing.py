@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from darksieve.evaluation.plots.axes import (
     MASS_AXIS,
     MassAxis,
+    alone,
     is_vetoed,
     mark_vetoes,
     set_log_y,
@@ -71,6 +72,9 @@ def draw_limits_by_lifetime(
                 *with_gaps(at[shown], values, gaps), style, color=colour, linewidth=1.3, label=label,
                 gid=f"{kind}-{ctau:g}",
             )  # fmt: skip
+            x, y = with_gaps(at[shown], values, gaps)
+            single = alone(y)  # between vetoes no line would show it
+            axes.plot(x[single], y[single], "o", color=colour, markersize=3)
             table[f"{kind}_ctau_{ctau:g}_cm [{unit}]"] = values
             drawn.append(values)
     axis.scale_axes(axes, at[shown])
@@ -134,6 +138,8 @@ def draw_mixing_regions(
             label = f"{name}, observed" if kind == "observed" else None
             axes.plot(x, y[0], gid=f"{kind}-{name}", label=label, **line)
             axes.plot(x, y[1], **line)
+            single = alone(y[0])
+            axes.vlines(x[single], y[0][single], y[1][single], color=COLOURS[i], alpha=0.28, linewidth=6)
             all_masses.append(at[kept])
             all_ends.append(pairs[kept].ravel())
             rows["final_state"] += [name] * len(at)
