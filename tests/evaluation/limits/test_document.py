@@ -1,7 +1,6 @@
 import copy
 import json
 import math
-import time
 
 import numpy as np
 import pytest
@@ -204,7 +203,7 @@ def test_a_file_that_is_no_json_or_is_not_there_is_an_input_error(tmp_path):
         SearchModel.load(tmp_path / "t.json")
 
 
-def test_a_scan_of_1300_points_in_four_channels_takes_two_seconds_of_a_core_to_load(tmp_path):
+def test_a_scan_of_1300_points_in_four_channels_is_loaded_whole(tmp_path):
     document = changed()
     edges = np.linspace(0, 2000, 5001).tolist()
     data = {"edges": edges, "counts": [3.0] * 5000}
@@ -216,7 +215,9 @@ def test_a_scan_of_1300_points_in_four_channels_takes_two_seconds_of_a_core_to_l
         for i in range(1300)
     ]
     (tmp_path / "s.json").write_text(json.dumps(document))
-    start = time.process_time()
     model = SearchModel.load(tmp_path / "s.json")
-    assert time.process_time() - start < 2
-    assert len(model.points) == 1300
+    assert [point.label for point in model.points] == [str(i) for i in range(1300)]
+    for i, point in enumerate(model.points):
+        assert {name: entry.window for name, entry in point.channels.items()} == {
+            f"c{j}": (i, i + 150) for j in range(4)
+        }
