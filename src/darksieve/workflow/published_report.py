@@ -109,8 +109,10 @@ def _medians(context: Context) -> dict[str, np.ndarray]:
         values = [(point["expected"] or {}).get("0") for point in points]
         return np.array([np.nan if value is None else value for value in values], float)
 
-    out = {"all channels": read("interpretation.json")}
-    if context.config.interpretation.parameter == context.config.linear_parameter[0]:
+    parameter = context.config.interpretation.parameter
+    # a region of the mixing has no median: what is published there is the cross section of single channels
+    out = {} if parameter == "sin_theta" else {"all channels": read("interpretation.json")}
+    if parameter in (context.config.linear_parameter[0], "sin_theta"):
         for fit in fits_of(context.config)[1:]:
             name = fit.file_name("limits", ".json")
             if (context.run / name).is_file():  # else none of its channels has background
