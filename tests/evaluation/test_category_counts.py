@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from darksieve.evaluation.comparisons import (
 )
 from darksieve.evaluation.objectives import make_objective
 from darksieve.evaluation.tails import FEWEST
+from darksieve.workflow.comparing import choices_of
 
 LOW, HIGH, SIGMA, SEPARATION = 0.5, 3.0, 0.02, 1.5
 MASSES = np.linspace(0.7, 2.8, 6)
@@ -203,3 +205,18 @@ def _first(yields, n):
         )
         for name, y in yields.items()
     }  # fmt: skip
+
+
+def test_simple_choices_are_of_all_candidates_where_earlier_cuts_left_some():
+    """Earlier cuts halve the background: what no classifier gives knows nothing of them."""
+    everything, left = chooser_of(40_000, in_window=200.0), chooser_of(20_000, in_window=100.0, seed=1)
+    table = SimpleNamespace(variables={}, label=np.zeros(0))
+    thresholds, categories = (left.choose(LIMIT, n, freedoms=(1,)) for n in (1, 2))
+    alone, beside = (
+        choices_of(left, table, thresholds, categories, 1.0, (), uncut) for uncut in (None, everything)
+    )
+    assert list(beside.yields) == list(alone.yields)
+    ratio = beside.yields["no_classifier"].background / alone.yields["no_classifier"].background
+    np.testing.assert_allclose(ratio, 2.0, rtol=0.2)  # windows of some hundreds of events
+    for name in ("global_threshold", "threshold", "categories"):
+        np.testing.assert_array_equal(beside.yields[name].background, alone.yields[name].background)

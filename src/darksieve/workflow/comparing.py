@@ -54,8 +54,19 @@ def choices_of(
     categories: Sequence[Choice] | None,
     unit_yield: float,
     rectangular: Sequence[str],
+    uncut: Chooser | None = None,
 ) -> ChannelChoices:
     """Count all choices in one channel.
+
+    Args:
+        chooser: Candidates whose score is cut on.
+        table: Candidates that rectangular cuts are made on: those of ``uncut``, or of ``chooser``.
+        thresholds: One by mass, by fold; None without a classifier.
+        categories: Of the score, by fold.
+        unit_yield: Signal events for one unit of the parameter at full efficiency.
+        rectangular: Names of the variables that are cut on.
+        uncut: All candidates of the channel, where ``chooser`` has those that earlier cuts left: what no
+            classifier and rectangular cuts are counted with.
 
     Raises:
         InputError: If a variable is not finite for a candidate that counts.
@@ -64,13 +75,17 @@ def choices_of(
         finite_variable(table, name, "working_points.rectangular").astype(np.float64) for name in rectangular
     ]
     cut = global_thresholds(chooser) if thresholds is not None else ()
+    on_variables = np.stack(variables, axis=1) if variables else None
     counted = count_choices(
         chooser,
         global_cut=cut,
         thresholds=thresholds,
         categories=categories,
-        rectangular=np.stack(variables, axis=1) if variables else None,
+        rectangular=on_variables if uncut is None else None,
     )
+    if uncut is not None:
+        simple = count_choices(uncut, rectangular=on_variables)
+        counted = simple | {name: one for name, one in counted.items() if name not in simple}
     yields = {name: ChoiceYields.of(one, unit_yield) for name, one in counted.items()}
     return ChannelChoices(chooser, yields, cut)
 

@@ -151,6 +151,8 @@ class ChannelChoice:
     chooser: Chooser
     unit_yield: float
     gates: Gates | None
+    uncut: Chooser  # of all candidates of the channel, before the gates
+    uncut_table: CandidateTable
 
 
 def _channel_choice(
@@ -190,7 +192,8 @@ def _channel_choice(
         )
 
     gates = None
-    chooser = chooser_of(scores)
+    chooser = uncut = chooser_of(scores)
+    uncut_table = own
     if len(own.scores) > 1 or wanted.preselection:
         n_categories = check_kind(wanted.kind, wanted.n_categories)
         variables = cut_variables(config.working_points.preselection, own, scores.observable)
@@ -198,7 +201,8 @@ def _channel_choice(
         own = own.select(gates.passed(scores.observable, own.columns, own.key))
         scores = ChannelScores(own, observable_of(context, channel))
         chooser = chooser_of(scores)
-    return ChannelChoice(own, scores, full, chooser, yield_per_efficiency(context, channel), gates)
+    unit_yield = yield_per_efficiency(context, channel)
+    return ChannelChoice(own, scores, full, chooser, unit_yield, gates, uncut, uncut_table)
 
 
 def _document(
@@ -278,7 +282,13 @@ def _document(
         }
         by_threshold, by_category = thresholds[channel], categories[channel]
         compared[channel] = choices_of(
-            part.chooser, part.table, by_threshold, by_category, part.unit_yield, wanted.rectangular
+            part.chooser,
+            part.uncut_table,
+            by_threshold,
+            by_category,
+            part.unit_yield,
+            wanted.rectangular,
+            None if part.gates is None else part.uncut,
         )
         document["robustness"][channel] = robustness_entry(
             config, part.chooser, chosen[channel], objectives[channel]
