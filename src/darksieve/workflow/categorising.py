@@ -36,7 +36,7 @@ def categoriser(boundaries: Mapping[str, Any] | None) -> Categorise:
 
     It is 1 for all where nothing was chosen.
     """
-    if boundaries is None:
+    if boundaries is None or boundaries.get("keeps_all"):
         return lambda observable, scores, key: np.ones(len(observable), np.int8)
     from darksieve.evaluation.gates import Gates
 

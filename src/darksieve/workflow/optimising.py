@@ -131,8 +131,9 @@ def choose(context: Context) -> None:
         add_sculpting(context, document)  # reads the categories of candidates from there
         write_json(context.run / "working_points.json", document)
         record.wrote(context.run / "working_points.json")
+        boundaries = document["boundaries"] | _kept_whole(context, table, document)
         for classifier in config.classifiers:
-            own = {c: b for c, b in document["boundaries"].items() if b["classifier"] == classifier.name}
+            own = {c: b for c, b in boundaries.items() if b["classifier"] == classifier.name}
             attach_working_points(bundle_path(context, classifier), own)
             folder = bundle_path(context, classifier)
             record.wrote(folder / "bundle.json", folder / "working_points.json")
@@ -205,6 +206,28 @@ def _channel_choice(
     return ChannelChoice(own, scores, full, chooser, unit_yield, gates, uncut, uncut_table)
 
 
+def _selection_of(context: Context, channel: str) -> dict[str, Any]:
+    """What of a channel a bundle must know to say which candidates are in it."""
+    config = context.config
+    return {
+        "select": config.channels[channel].select,
+        "observable": observable_of(context, channel),
+        "period": config.channels[channel].period,
+        "classifier": classifiers_of(config, channel)[-1].name,
+    }
+
+
+def _kept_whole(
+    context: Context, table: CandidateTable, document: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Channels of the fit in which no cut could be chosen: every candidate is of the one category."""
+    return {
+        channel: {**_selection_of(context, channel), "gates": None, "keeps_all": True}
+        for channel in channels_with_background(table)
+        if channel not in document["boundaries"] and classifiers_of(context.config, channel)
+    }
+
+
 def _document(
     context: Context, table: CandidateTable, shapes: Mapping[str, SignalShape], masses: NDArray[np.float64]
 ) -> dict[str, Any]:
@@ -274,10 +297,7 @@ def _document(
         document["choice"][channel] = entry.pop("choice")
         document["boundaries"][channel] = {
             **entry,
-            "select": config.channels[channel].select,
-            "observable": observable_of(context, channel),
-            "period": config.channels[channel].period,
-            "classifier": classifiers_of(config, channel)[-1].name,
+            **_selection_of(context, channel),
             "gates": None if part.gates is None else part.gates.to_json(),
         }
         by_threshold, by_category = thresholds[channel], categories[channel]
