@@ -63,18 +63,14 @@ def test_bundles_know_of_channels_that_keep_every_candidate():
                 "b": {"role": "background", "files": ["b.root"], "luminosity_fb": 1},
                 "s": {"role": "signal", "files": ["s.root"], "mass": 1.0, "n_generated": 10},
             },
-            "channels": {
-                name: {"select": f"h == {i}"} for i, name in enumerate(("cut", "whole", "empty"), 1)
-            },
+            "channels": {name: {"select": f"h == {i}"} for i, name in enumerate(names, 1)},
             "classifiers": [{"name": "shapes", "model": "bdt", "features": ["x"]}],
             "scan": {"observable": "M", "range": [0.5, 1.5], "masses": [1.0]},
         }
     )
     background = np.zeros(2)
     zeros = {name: background for name in ("sample", "label", "mass", "key", "observable", "score")}
-    table = CandidateTable(
-        ("b",), ("cut", "whole", "empty"), channel=np.array([0, 1]), weight=np.ones(2), **zeros
-    )
+    table = CandidateTable(("b",), names, channel=np.array([0, 1]), weight=np.ones(2), **zeros)
     kept = _kept_whole(SimpleNamespace(config=config), table, {"boundaries": {"cut": {}}})
     assert list(kept) == ["whole"]  # no background is known of the third, so no fit has it
     assert kept["whole"]["select"] == "h == 2"
