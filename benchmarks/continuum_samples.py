@@ -65,7 +65,7 @@ class Selection:
         return {"preselection": {"kstar_half_width": 0.0, **own}}
 
 
-LOOSE = Selection("Mbc > 5.15 GeV, |ΔE| < 0.5 GeV", 5.15, 0.5, 4, 34_000)
+LOOSE = Selection("Mbc > 5.15 GeV, |ΔE| < 0.5 GeV", 5.15, 0.5, 3, 34_000)
 PRESET = Selection("Mbc > 5.20 GeV, |ΔE| < 0.3 GeV", None, None, 4, 28_000)
 
 

@@ -85,7 +85,7 @@ class BdtOptions:
 
     n_trees: int = 1000
     max_depth: int = 5
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     min_child_weight: float = 5.0
     row_fraction: float = 0.8
     feature_fraction: float = 0.6
