@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -29,9 +30,9 @@ class TwoClassEstimator(ClassifierMixin, BaseEstimator):
         tags.classifier_tags.multi_class = False
         return tags
 
+    @abstractmethod
     def predict_proba(self, X: NDArray) -> NDArray[np.float32]:
         """Probabilities of the two classes at equal priors, shape (n, 2)."""
-        raise NotImplementedError
 
     def predict(self, X: NDArray) -> NDArray:
         """The likelier label of each row, shape (n,)."""

@@ -37,7 +37,7 @@ from darksieve.workflow.correcting import describe_corrections, identity_of_fact
 from darksieve.workflow.fitting import fit_classifier
 from darksieve.workflow.reading import Reading, channel_expression
 from darksieve.workflow.samples import identity_of_inputs, read_simulation, simulated_names
-from darksieve.workflow.sidebands import with_sidebands
+from darksieve.workflow.sidebands import beside_selection, with_sidebands
 from darksieve.workflow.table import CandidateTable, join, table_of_channel
 from darksieve.workflow.weighing import describe_weights, scan_windows
 
@@ -159,12 +159,7 @@ class Simulation:
 
     def _beside(self, name: str, events: Events, selected: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Candidates of a channel's sideband: of the wider selection and not of its own, shape (n,)."""
-        channel = self.context.config.channels[name]
-        if channel.sideband is None:
-            return np.zeros(len(events), dtype=bool)
-        mask = channel_expression(name, channel.sideband, "sideband").select(events.columns) & ~selected
-        if channel.period is not None:
-            mask &= events.in_period(channel.period)
+        mask = beside_selection(name, self.context.config.channels[name], events, selected)
         return mask if self.best is None else self.best.choose(events, mask)
 
     def sideband_masks(self, events: Events) -> dict[str, NDArray[np.bool_]]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darksieve.config import SearchConfig
+from darksieve.config import ChannelConfig, SearchConfig
+from darksieve.datasets.events import Events
 from darksieve.evaluation.report import Table
 from darksieve.evaluation.sidebands import extrapolate, signal_quantile
 from darksieve.workflow.peaking import whole_peaks
+from darksieve.workflow.reading import channel_expression
 from darksieve.workflow.table import CandidateTable, join
 
 DIFFERENT = 3.0  # σ at which a score is said to depend on the selection
@@ -27,6 +29,16 @@ def smooth_samples(config: SearchConfig) -> list[str]:
         for name, sample in config.samples.items()
         if sample.role == "background" and name not in peaking and sample.peaks is None
     ]
+
+
+def beside_selection(
+    name: str, channel: ChannelConfig, events: Events, selected: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Candidates of a channel's sideband, if it has one, that its own selection does not take, shape (n,)."""
+    if channel.sideband is None:
+        return np.zeros(len(events), dtype=bool)
+    mask = channel_expression(name, channel.sideband, "sideband").select(events.columns) & ~selected
+    return mask if channel.period is None else mask & events.in_period(channel.period)
 
 
 def with_sidebands(
