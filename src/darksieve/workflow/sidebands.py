@@ -110,7 +110,7 @@ def sideband_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
             if not entry["used"]:
                 rows.append([channel, sample, entry["n_inside"], "not used: too few inside", *[""] * 5])
                 continue
-            tilt = f"{entry['tilt']:.2f} ± {entry['tilt_error']:.2f}"
+            tilt = f"{entry['tilt']:.2f} ± {entry['tilt_error']:.2f}".replace("-", "−")
             ratios = [
                 "" if one["ratio"] is None else f"{one['ratio']:.2f} ± {one['error']:.2f}"
                 for one in entry["passing"]
@@ -120,7 +120,7 @@ def sideband_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
         title="Background from sidebands: passing a score inside the selection, over passing it beside",
         columns=[
             "channel", "sample", "inside", "beside", "tilt",
-            *(f"at {efficiency:.0%} signal" for efficiency in SIGNAL_EFFICIENCIES),
+            *(f"at {100 * efficiency:.0f} % signal" for efficiency in SIGNAL_EFFICIENCIES),
         ],
         rows=rows,
         note=(
